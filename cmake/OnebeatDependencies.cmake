@@ -12,5 +12,10 @@ if(ONEBEAT_APPS)
 endif()
 if(ONEBEAT_TESTS)
   find_package(GTest 1.12 REQUIRED)
-  pkg_check_modules(RAPIDCHECK IMPORTED_TARGET rapidcheck)
+  # Debian's package has no pkg-config file, and other builds name their target differently: found by its files.
+  find_path(RAPIDCHECK_INCLUDE_DIR rapidcheck.h REQUIRED)
+  find_library(RAPIDCHECK_LIBRARY rapidcheck REQUIRED)
+  add_library(rapidcheck::rapidcheck UNKNOWN IMPORTED)
+  set_target_properties(rapidcheck::rapidcheck PROPERTIES
+    IMPORTED_LOCATION "${RAPIDCHECK_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES "${RAPIDCHECK_INCLUDE_DIR}")
 endif()
