@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AttentionGeometry: the one description of an attention class that planner, kernels, scratch and checks share.
+// AttentionGeometry: the one description of an attention class that planner, kernels, scratch and
+// checks share.
 #pragma once
 
 #include <cstdint>
@@ -24,28 +25,32 @@ struct HeadCounts {
 };
 
 /// Heads of one rank under attention tensor parallelism over `ranks` (contract G2).
-/// `ranks` is the size of the *attention* group, never the world's: under DP attention the two differ.
-/// Errors: kInvalidArgument unless H % ranks == 0 and (G % ranks == 0 or ranks % G == 0).
+/// `ranks` is the size of the *attention* group, never the world's: under DP attention the two
+/// differ. Errors: kInvalidArgument unless H % ranks == 0 and (G % ranks == 0 or ranks % G == 0).
 [[nodiscard]] Result<HeadCounts> heads_of_rank(HeadCounts model, std::int32_t ranks);
 
-/// The partition fields of one attention class (contract G1): all that decides how the work of a step is divided.
-/// They are hashed into the stamp that every worker of a plan carries; a kernel launched for another geometry
-/// refuses the plan. Counts are of this rank. A plain value; make it once per class and pass it everywhere.
+/// The partition fields of one attention class (contract G1): all that decides how the work of a
+/// step is divided. They are hashed into the stamp that every worker of a plan carries; a kernel
+/// launched for another geometry refuses the plan. Counts are of this rank. A plain value; make it
+/// once per class and pass it everywhere.
 struct AttentionGeometry {
-  std::int32_t num_heads = 0;      ///< H, query heads.
-  std::int32_t num_kv_heads = 0;   ///< G, KV heads; divides H.
-  std::int32_t head_dim = 0;       ///< D, elements of a query or key head; a multiple of 8, at most 512.
-  std::int32_t head_dim_v = 0;     ///< Dv, elements of a value head; a multiple of 8, at most 512.
-  std::int32_t page_tokens = 16;   ///< P, KV tokens in a page; a power of two.
-  std::int32_t tile_tokens = 64;   ///< N, KV tokens in a tile; a power of two from 8 to 1024.
-  std::int32_t workers = 1;        ///< W, persistent workers that share a step; 1 to 4,096.
-  std::int32_t window_left = -1;   ///< Earlier tokens that a query sees besides itself; -1: all.
-  std::int32_t chunk_tokens = 0;   ///< Queries see only their own chunk of this many tokens; 0: no chunks.
+  std::int32_t num_heads = 0;     ///< H, query heads.
+  std::int32_t num_kv_heads = 0;  ///< G, KV heads; divides H.
+  std::int32_t head_dim = 0;  ///< D, elements of a query or key head; a multiple of 8, at most 512.
+  std::int32_t head_dim_v = 0;    ///< Dv, elements of a value head; a multiple of 8, at most 512.
+  std::int32_t page_tokens = 16;  ///< P, KV tokens in a page; a power of two.
+  std::int32_t tile_tokens = 64;  ///< N, KV tokens in a tile; a power of two from 8 to 1024.
+  std::int32_t workers = 1;       ///< W, persistent workers that share a step; 1 to 4,096.
+  std::int32_t window_left = -1;  ///< Earlier tokens that a query sees besides itself; -1: all.
+  std::int32_t chunk_tokens =
+      0;  ///< Queries see only their own chunk of this many tokens; 0: no chunks.
   std::int32_t max_query_tokens = 1;  ///< Largest T, query tokens of a request in a step; 1 to 16.
-  /// 0, or the batch-invariant mode (contract D9): units are cut only at multiples of this many tokens and merged
-  /// over a fixed binary tree, so that a request's bits do not depend on its company. A multiple of tile_tokens.
+  /// 0, or the batch-invariant mode (contract D9): units are cut only at multiples of this many
+  /// tokens and merged over a fixed binary tree, so that a request's bits do not depend on its
+  /// company. A multiple of tile_tokens.
   std::int32_t invariant_chunk_tokens = 0;
-  bool causal = true;  ///< Query token t of T sees keys up to its own position; else every key of the request.
+  bool causal = true;  ///< Query token t of T sees keys up to its own position; else every key of
+                       ///< the request.
   KvType kv_type = KvType::kBF16;
 
   friend bool operator==(const AttentionGeometry&, const AttentionGeometry&) = default;
@@ -65,10 +70,12 @@ inline constexpr std::int32_t kQueryTileRows = 64;
 /// Version of the plan's byte layout and arithmetic; part of every stamp.
 inline constexpr std::uint32_t kPlanVersion = 1;
 
-/// The 32-bit stamp of (kPlanVersion, partition fields) that workers of a plan carry (contract B2); never 0.
+/// The 32-bit stamp of (kPlanVersion, partition fields) that workers of a plan carry (contract B2);
+/// never 0.
 [[nodiscard]] std::uint32_t plan_stamp(const AttentionGeometry& geometry);
 
-/// How costs of work are counted for one class on one device (contract D8). Data: measured, not derived.
+/// How costs of work are counted for one class on one device (contract D8). Data: measured, not
+/// derived.
 struct CostModel {
   /// Fixed cost of a segment in 1/256 tile: query load, softmax start, output. At least 1.
   std::uint32_t segment_overhead = 128;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Status and Result<T>: how every public call of Onebeat reports failure. No exception crosses a public header.
+// Status and Result<T>: how every public call of Onebeat reports failure. No exception crosses a
+// public header.
 #pragma once
 
 #include <cstdint>
@@ -62,9 +63,11 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : state_(std::in_place_index<1>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : state_(std::in_place_index<1>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
   /// `status` must be a failure.
-  Result(Status status) : state_(std::in_place_index<0>, std::move(status)) {}  // NOLINT(google-explicit-constructor)
+  Result(Status status)
+      : state_(std::in_place_index<0>, std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   [[nodiscard]] bool ok() const { return state_.index() == 1; }
   [[nodiscard]] Status status() const { return ok() ? Status() : std::get<0>(state_); }
@@ -88,10 +91,10 @@ class [[nodiscard]] Result {
 #define ONEBEAT_CONCAT(a, b) ONEBEAT_CONCAT_INNER(a, b)
 
 /// Returns from the enclosing function with the failure, if `expression` is one.
-#define ONEBEAT_RETURN_IF_ERROR(expression)                                  \
-  do {                                                                       \
+#define ONEBEAT_RETURN_IF_ERROR(expression)                                      \
+  do {                                                                           \
     if (::onebeat::Status onebeat_status_ = (expression); !onebeat_status_.ok()) \
-      return onebeat_status_;                                                \
+      return onebeat_status_;                                                    \
   } while (false)
 
 /// Evaluates `expression`, a Result<T>; returns its failure, or moves its value into `declaration`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks of Onebeat's own invariants. Input, files, memory and devices are never checked with these: they get a Status.
+// Checks of Onebeat's own invariants. Input, files, memory and devices are never checked with
+// these: they get a Status.
 #pragma once
 
 namespace onebeat::internal {
@@ -7,9 +8,10 @@ namespace onebeat::internal {
 }
 
 /// Aborts with the condition and its place if it does not hold. Never triggered by a user's input.
-#define ONEBEAT_CHECK(condition)                                                            \
-  (static_cast<bool>(condition) ? static_cast<void>(0)                                      \
-                                : ::onebeat::internal::check_failed(#condition, __FILE__, __LINE__))
+#define ONEBEAT_CHECK(condition) \
+  (static_cast<bool>(condition)  \
+       ? static_cast<void>(0)    \
+       : ::onebeat::internal::check_failed(#condition, __FILE__, __LINE__))
 
 /// The same in builds without NDEBUG; for hot paths.
 #ifdef NDEBUG

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makers of failures with formatted messages: return invalid_argument("page is {}; it must be a power of two", p);
+// Makers of failures with formatted messages: return invalid_argument("page is {}; it must be a
+// power of two", p);
 #pragma once
 
 #include <fmt/format.h>
@@ -11,14 +12,15 @@
 namespace onebeat {
 
 template <typename... Args>
-[[nodiscard]] Status make_error(StatusCode code, fmt::format_string<Args...> format, Args&&... args) {
+[[nodiscard]] Status make_error(StatusCode code, fmt::format_string<Args...> format,
+                                Args&&... args) {
   return {code, fmt::format(format, std::forward<Args>(args)...)};
 }
 
-#define ONEBEAT_DEFINE_ERROR(name, code)                                                  \
-  template <typename... Args>                                                             \
-  [[nodiscard]] Status name(fmt::format_string<Args...> format, Args&&... args) {         \
-    return {StatusCode::code, fmt::format(format, std::forward<Args>(args)...)};          \
+#define ONEBEAT_DEFINE_ERROR(name, code)                                          \
+  template <typename... Args>                                                     \
+  [[nodiscard]] Status name(fmt::format_string<Args...> format, Args&&... args) { \
+    return {StatusCode::code, fmt::format(format, std::forward<Args>(args)...)};  \
   }
 ONEBEAT_DEFINE_ERROR(invalid_argument, kInvalidArgument)
 ONEBEAT_DEFINE_ERROR(out_of_range, kOutOfRange)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONEBEAT_HD marks constexpr functions that the host and the device share; to a host compiler it is nothing.
+// ONEBEAT_HD marks constexpr functions that the host and the device share; to a host compiler it is
+// nothing.
 #pragma once
 
 #ifdef __CUDACC__

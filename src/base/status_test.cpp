@@ -35,7 +35,8 @@ TEST(Status, FailureNamesCodeAndMessage) {
   const Status status = plan_mismatch("plan is for {} heads, the launch for {}", 1, 8);
   EXPECT_EQ(status.code(), StatusCode::kPlanMismatch);
   EXPECT_EQ(to_string(status), "plan_mismatch: plan is for 1 heads, the launch for 8");
-  EXPECT_EQ(status.with_context("layer 3").message(), "layer 3: plan is for 1 heads, the launch for 8");
+  EXPECT_EQ(status.with_context("layer 3").message(),
+            "layer 3: plan is for 1 heads, the launch for 8");
 }
 
 TEST(Result, MacrosPassValuesAndFailuresOn) {
