@@ -137,8 +137,11 @@ struct StepArguments {
   /// reported). 0: unchecked.
   std::int64_t pool_pages = 0;
   /// Slot in the sliding-window pool of each slot of the full pool; needed for window_table and
-  /// window_slots.
+  /// window_slots, unless window_identity says that both pools share their slots. A slot outside
+  /// it, or one that it maps below 0 (freed there), becomes page 0 in tables and is refused for new
+  /// tokens (device: slot -1, reported).
   IndexArray window_slot_of;
+  bool window_identity = false;
 
   // Outputs.
   IntArray out_lens;      ///< B: len_b.
