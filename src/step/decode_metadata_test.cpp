@@ -61,7 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
                     .lens = {10, 50, 100, 200, 300, 450, 500, 512}}},
         NamedShape{"tombstone_lengths",
                    {.requests = 2, .max_len = 1152, .page_tokens = 128, .lens = {1152, 256}}}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& named) { return std::string(named.param.name); });
 
 TEST(DenseTables, EveryPowerOfTwoPage) {
   for (std::int32_t page = 1; page <= 256; page *= 2) {

@@ -20,13 +20,13 @@ struct Draft {
   std::int32_t top_k = 2;
   std::int32_t page_tokens = 4;
   std::int32_t decode_length = 1;
-  std::vector<std::int64_t> last_page_lens;
-  std::vector<std::vector<std::int32_t>> slots;
+  std::vector<std::int64_t> last_page_lens = {};
+  std::vector<std::vector<std::int32_t>> slots = {};
   std::int64_t columns = 0;
 
-  std::vector<std::int32_t> flat;
-  std::vector<std::int32_t> lens;
-  std::vector<std::int32_t> table;
+  std::vector<std::int32_t> flat = {};
+  std::vector<std::int32_t> lens = {};
+  std::vector<std::int32_t> table = {};
 
   DraftExpandArguments arguments(std::int32_t fill = 0) {
     flat.clear();

@@ -65,7 +65,7 @@ Status check_row(const Step& step, std::int32_t request) {
 }
 
 /// Reads T_b and len_b into the step's own arrays.
-Status read_lengths(Step& step, const StepPlanner& planner) {
+Status read_lengths(const Step& step, const StepPlanner& planner) {
   const StepArguments& args = step.args;
   const StepLimits& limits = planner.limits();
   const std::int64_t map_tokens = step::page_map_tokens(args, planner.page_tokens());
@@ -321,11 +321,11 @@ Result<StepPlanner> StepPlanner::create(std::span<const StepClass> classes,
 
 Status StepPlanner::prepare(const StepArguments& args) {
   ONEBEAT_RETURN_IF_ERROR(step::check_arguments(args, *this));
-  Step step{args};
-  ONEBEAT_RETURN_IF_ERROR(read_active(args, step.active));
-  step.shift = step::page_shift_of(page_tokens_);
-  step.lens = std::span(lens_).first(static_cast<std::size_t>(step.active));
-  step.query_tokens = std::span(query_tokens_).first(static_cast<std::size_t>(step.active));
+  std::int32_t active = 0;
+  ONEBEAT_RETURN_IF_ERROR(read_active(args, active));
+  const auto count = static_cast<std::size_t>(active);
+  const Step step{args, active, step::page_shift_of(page_tokens_), std::span(lens_).first(count),
+                  std::span(query_tokens_).first(count)};
   ONEBEAT_RETURN_IF_ERROR(read_lengths(step, *this));
   ONEBEAT_RETURN_IF_ERROR(check_updates(step));
   ONEBEAT_RETURN_IF_ERROR(check_new_tokens(step));
