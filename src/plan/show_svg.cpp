@@ -16,7 +16,7 @@ constexpr double kWidth = 1120;
 constexpr double kLeft = 56;
 constexpr double kTop = 76;
 constexpr double kLegendHeight = 34;
-constexpr double kMostLanesHeight = 1056;
+constexpr double kMostLanesHeight = 800;
 
 /// Hues a golden angle apart, so that neighbours differ; shades tell KV heads of one request apart.
 std::string fill_of(std::uint32_t request, std::uint32_t kv_head) {
@@ -122,7 +122,7 @@ class Picture {
   }
 
   void draw_legend() {
-    constexpr std::uint32_t kMostEntries = 10;
+    constexpr std::uint32_t kMostEntries = 8;
     const double y = height_ - kLegendHeight + 8;
     const std::uint32_t shown = std::min(plan_.header().num_active, kMostEntries);
     double x = kLeft;
