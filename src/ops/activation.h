@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "onebeat/thread_pool.h"
+#include "ops/weight.h"
+
+namespace onebeat {
+
+/// gate = silu(gate) * up, element by element, with silu(z) = z / (1 + exp(-z)).
+void silu_mul(Matrix gate, ConstMatrix up, ThreadPool& pool);
+
+}  // namespace onebeat

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/check.h"
+#include "base/error.h"
+#include "ops/cpu/linear_kernels.h"
+#include "ops/embedding.h"
+
+namespace onebeat {
+
+Status embed_tokens(const WeightView& table, std::span<const std::int32_t> tokens, CpuIsa isa,
+                    Matrix out) {
+  ONEBEAT_CHECK(out.rows == static_cast<std::int64_t>(tokens.size()) && out.cols == table.cols);
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    if (tokens[t] < 0 || tokens[t] >= table.rows) {
+      return out_of_range("token {} has id {}; the model's vocabulary has ids from 0 to {}", t,
+                          tokens[t], table.rows - 1);
+    }
+  }
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    linear_kernels(isa).expand_row(table.type, table.row(tokens[t]), table.cols,
+                                   out.row(static_cast<std::int64_t>(t)));
+  }
+  return Status();
+}
+
+}  // namespace onebeat
