@@ -33,4 +33,8 @@ class Outcome {
   Status status_;
 };
 
+void add_bench_command(CLI::App& app, Outcome& outcome);
+/// Adds itself to the `bench` command.
+void add_bench_prepare_command(CLI::App& bench, Outcome& outcome);
+
 }  // namespace onebeat::cli

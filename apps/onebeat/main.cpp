@@ -51,6 +51,7 @@ int run(int argc, char** argv) {
       "Exit codes: 0 success, 1 failure, 2 wrong usage.");
 
   onebeat::cli::Outcome outcome;
+  onebeat::cli::add_bench_command(app, outcome);
   onebeat::cli::read_options_from_environment(app);
 
   try {
