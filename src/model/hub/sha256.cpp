@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/hub/sha256.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+
+namespace onebeat {
+
+Result<std::string> sha256_of_file(const std::filesystem::path& file,
+                                   const std::function<bool(std::int64_t)>& progress) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> input(std::fopen(file.c_str(), "rb"),
+                                                              std::fclose);
+  if (input == nullptr)
+    return unavailable("cannot read {}: {}", file.string(), std::strerror(errno));
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                   EVP_MD_CTX_free);
+  if (context == nullptr || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
+    return internal_error("SHA-256 is not available in the installed OpenSSL");
+  }
+  std::vector<char> buffer(std::size_t{4} << 20);
+  std::int64_t done = 0;
+  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), input.get())) {
+    EVP_DigestUpdate(context.get(), buffer.data(), count);
+    done += static_cast<std::int64_t>(count);
+    if (progress && !progress(done)) return Status(StatusCode::kCancelled, "stopped");
+  }
+  if (std::ferror(input.get()) != 0)
+    return unavailable("cannot read {}: {}", file.string(), std::strerror(errno));
+
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  EVP_DigestFinal_ex(context.get(), digest.data(), &length);
+  std::string text;
+  for (unsigned int i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
+  return text;
+}
+
+}  // namespace onebeat
