@@ -37,7 +37,10 @@ int fail(int exit_code, std::string_view program, std::string_view message) {
 
 std::string name_of_chosen_command(const CLI::App& app) {
   std::string name = "onebeat";
-  for (const CLI::App* command : app.get_subcommands()) name += " " + command->get_name();
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    name += " " + at->get_name();
+  }
   return name;
 }
 
@@ -51,6 +54,10 @@ int run(int argc, char** argv) {
       "Exit codes: 0 success, 1 failure, 2 wrong usage.");
 
   onebeat::cli::Outcome outcome;
+  // The order of --help.
+  onebeat::cli::add_plan_command(app, outcome);
+  onebeat::cli::add_pull_command(app, outcome);
+  onebeat::cli::add_ls_command(app, outcome);
   onebeat::cli::add_bench_command(app, outcome);
   onebeat::cli::read_options_from_environment(app);
 
