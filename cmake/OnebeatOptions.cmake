@@ -28,6 +28,9 @@ if(ONEBEAT_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 90a)
   endif()
   enable_language(CUDA)
+  # CMake 3.25 does not know that nvcc takes C++20.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   find_package(CUDAToolkit 12.8 REQUIRED)
 endif()
 
@@ -36,8 +39,7 @@ set(cxx_warnings -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverlo
 target_compile_options(onebeat_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:${cxx_warnings}>
   $<$<AND:$<BOOL:${ONEBEAT_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>
-  # CMake 3.25 does not know C++20 for nvcc and would silently leave its default.
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -lineinfo -Xcompiler=-Wall,-Wextra>
+  $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -Xcompiler=-Wall,-Wextra>
   $<$<AND:$<BOOL:${ONEBEAT_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:--Werror=all-warnings>)
 target_include_directories(onebeat_flags INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>

@@ -18,7 +18,7 @@ function(onebeat_library name)
       $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
       $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
       $<INSTALL_INTERFACE:include>)
-    target_compile_features(${target} PUBLIC $<BUILD_INTERFACE:cxx_std_20>)
+    target_compile_features(${target} INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
     target_link_libraries(${target} PRIVATE ${ARG_PRIVATE_DEPS})
     if(ONEBEAT_CUDA AND ARG_CUDA_SOURCES)
       target_link_libraries(${target} PUBLIC CUDA::cudart_static)

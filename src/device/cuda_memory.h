@@ -56,7 +56,7 @@ class CudaBuffer {
     }
     buffer.data_ = static_cast<T*>(data);
     buffer.size_ = size;
-    return buffer;
+    return Result<CudaBuffer>(std::move(buffer));  // nvcc does not move on its own here
   }
 
   /// Allocates and copies; synchronises `stream` before it returns.
@@ -64,7 +64,7 @@ class CudaBuffer {
     ONEBEAT_ASSIGN_OR_RETURN(CudaBuffer buffer, allocate(values.size()));
     ONEBEAT_RETURN_IF_ERROR(buffer.upload(values, stream));
     ONEBEAT_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
-    return buffer;
+    return Result<CudaBuffer>(std::move(buffer));  // nvcc does not move on its own here
   }
 
   [[nodiscard]] T* data() const { return data_; }
