@@ -189,7 +189,7 @@ struct PrefillBatch {
 struct AppendLaunch {
   HeadRows<const float> k;  ///< [tokens, G, D]
   HeadRows<const float> v;  ///< [tokens, G, Dv]
-  std::span<const std::int64_t>
+  std::span<const std::int32_t>
       slots;  ///< One for each token: page * P + offset, or -1: do not store this token.
   KvPool kv;
   std::string_view variant;

@@ -267,6 +267,10 @@ class PlannedBatch {
 
   [[nodiscard]] const PlanView& plan() const { return *plan_; }
   [[nodiscard]] AttentionScratch scratch() { return {outputs_, stats_, counters_}; }
+  /// For damage.
+  [[nodiscard]] std::span<std::byte> writable_bytes() {
+    return std::as_writable_bytes(std::span(bytes_)).first(plan_->bytes().size());
+  }
   [[nodiscard]] const std::vector<std::uint32_t>& counters() const { return counters_; }
 
  private:
