@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   onebeat::cli::add_plan_command(app, outcome);
   onebeat::cli::add_pull_command(app, outcome);
   onebeat::cli::add_ls_command(app, outcome);
+  onebeat::cli::add_doctor_command(app, outcome);
   onebeat::cli::add_bench_command(app, outcome);
   onebeat::cli::read_options_from_environment(app);
 
