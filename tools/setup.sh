@@ -5,9 +5,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Debian 12 has Boost.JSON only beside its default Boost, which is older; later distributions have it in theirs.
+boost_json=libboost-json-dev
+grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release && boost_json=libboost-json1.81-dev
+
 build_packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates
-  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libspdlog-dev libcli11-dev
+  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libspdlog-dev libcli11-dev "$boost_json"
   python3 python3-venv # `onebeat pull` fetches models through pip
 )
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)

@@ -7,8 +7,6 @@
 // checks of bounds.
 #include "model/formats/gguf.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -423,22 +421,6 @@ const GgufEntry* GgufFile::find(std::string_view key) const {
 
 const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
   return find_by(tensors_, tensors_by_name_, &GgufTensor::name, name);
-}
-
-std::string quoted(std::string_view text) {
-  constexpr std::size_t kShown = 64;
-  std::string out = "\"";
-  for (const char c : text.substr(0, kShown)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte >= 0x7f || c == '"' || c == '\\') {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-  if (text.size() > kShown) out += fmt::format("... ({} bytes)", text.size());
-  return out;
 }
 
 }  // namespace onebeat

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/quoted.h"
 #include "model/formats/ggml_type.h"
 #include "model/formats/mapped_file.h"
 #include "onebeat/status.h"
@@ -113,9 +114,5 @@ class GgufFile {
   std::vector<std::uint32_t> metadata_by_key_;  // Indices, sorted by key.
   std::vector<std::uint32_t> tensors_by_name_;  // Indices, sorted by name.
 };
-
-/// A text from a file for a message: quoted, control and non-ASCII bytes escaped, cut after 64
-/// bytes.
-[[nodiscard]] std::string quoted(std::string_view text);
 
 }  // namespace onebeat
