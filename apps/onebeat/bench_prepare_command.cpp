@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <memory>
 #include <random>
 #include <string>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bench_report.h"
 #include "commands.h"
 #include "onebeat/step.h"
 
@@ -176,29 +176,6 @@ Result<Measured> measure(const PrepareOptions& options, std::int32_t requests, s
         result.copy_us, p10, p90);
   }
   return result;
-}
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  return fmt::format("{:04}-{:02}-{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday);
-}
-
-std::string cpu_name() {
-  std::string name = "unknown";
-  std::FILE* file = std::fopen("/proc/cpuinfo", "r");
-  if (file == nullptr) return name;
-  char line[512];
-  while (std::fgets(line, sizeof(line), file) != nullptr) {
-    const std::string text(line);
-    if (text.rfind("model name", 0) != 0) continue;
-    const std::size_t begin = text.find(": ");
-    if (begin != std::string::npos) name = text.substr(begin + 2, text.find('\n') - begin - 2);
-    break;
-  }
-  std::fclose(file);
-  return name;
 }
 
 std::string to_json(const PrepareOptions& options, const std::vector<Measured>& rows) {

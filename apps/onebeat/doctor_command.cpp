@@ -9,6 +9,7 @@
 #include "base/json_text.h"
 #include "commands.h"
 #include "device/machine_facts.h"
+#include "device/read_bandwidth.h"
 #include "model/hub/model_cache.h"
 #include "ops/cpu/isa.h"
 #include "output.h"
@@ -33,7 +34,7 @@ struct GpuFinding {
 struct Findings {
   CpuFacts cpu;
   MemoryFacts memory;
-  double read_bandwidth = 0;
+  double read_bandwidth = 0;  ///< Bytes a second; 0 if there was no memory to measure with.
   int threads = 0;
   std::string model_folder;
   std::vector<CachedModel> models;
@@ -62,7 +63,9 @@ Result<Findings> examine(const DoctorOptions& options) {
   found.memory = memory_facts();
   found.threads = options.threads;
   ONEBEAT_ASSIGN_OR_RETURN(const auto pool, ThreadPool::create(options.threads));
-  found.read_bandwidth = measure_read_bandwidth(*pool);
+  constexpr std::size_t kBeyondCaches = std::size_t{512} << 20;
+  const auto read = measure_read_bandwidth(*pool, kBeyondCaches, 5);
+  found.read_bandwidth = read.ok() ? *read * 1e9 : 0;
   if (const auto folder = model_cache_folder(); folder.ok()) {
     found.model_folder = folder->string();
     auto models = list_cached_models(*folder);

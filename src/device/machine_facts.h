@@ -40,8 +40,4 @@ struct NvidiaDriverFacts {
 /// What the kernel's driver says; needs neither CUDA nor permission to use a device.
 [[nodiscard]] NvidiaDriverFacts nvidia_driver_facts();
 
-/// Bytes a second that the pool's threads read together from memory, best of several passes over a
-/// buffer larger than caches. Takes about `seconds`. 0 if there is no memory for the buffer.
-[[nodiscard]] double measure_read_bandwidth(ThreadPool& pool, double seconds = 0.5);
-
 }  // namespace onebeat

@@ -51,11 +51,5 @@ TEST(MachineFacts, ThisMachineHasProcessorsAndMemory) {
   EXPECT_GT(memory_facts().total_bytes, 0);
 }
 
-TEST(MachineFacts, BandwidthIsMeasured) {
-  auto pool = ThreadPool::create(2);
-  ASSERT_TRUE(pool.ok());
-  EXPECT_GT(measure_read_bandwidth(**pool, 0.001), 0);
-}
-
 }  // namespace
 }  // namespace onebeat

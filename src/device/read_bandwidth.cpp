@@ -1,60 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
-// The limit that CPU kernels are measured against: all threads sum one buffer that no cache holds.
+#include "device/read_bandwidth.h"
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 
-#include "device/machine_facts.h"
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "base/error.h"
 
 namespace onebeat {
 namespace {
 
-constexpr std::int64_t kBufferBytes = std::int64_t{512} << 20;
-constexpr std::int64_t kGrainBytes = std::int64_t{1} << 20;
+constexpr std::size_t kAlignment = std::size_t{2} << 20;  // a huge page
+constexpr std::int64_t kGrainWords = 1 << 16;             // 512 KB a claim
 
-/// Eight independent sums, so that loads and not additions are waited for.
-std::uint64_t sum(const std::uint64_t* begin, const std::uint64_t* end) {
-  std::uint64_t sums[8] = {};
-  for (const std::uint64_t* at = begin; at != end; at += 8) {
-    for (int lane = 0; lane < 8; ++lane) sums[lane] += at[lane];
+/// Four independent sums let the compiler keep as many loads in flight as the processor can.
+std::uint64_t sum_words(const std::uint64_t* words, std::int64_t count) {
+  std::uint64_t a = 0, b = 0, c = 0, d = 0;
+  for (std::int64_t i = 0; i + 32 <= count; i += 32) {
+    for (int k = 0; k < 8; ++k) {
+      a += words[i + k];
+      b += words[i + 8 + k];
+      c += words[i + 16 + k];
+      d += words[i + 24 + k];
+    }
   }
-  std::uint64_t total = 0;
-  for (const std::uint64_t lane : sums) total += lane;
-  return total;
+  return a + b + c + d;
 }
 
 }  // namespace
 
-double measure_read_bandwidth(ThreadPool& pool, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(4096, kBufferBytes),
-                                                      std::free);
-  if (memory == nullptr) return 0;
-  auto* const words = static_cast<std::uint64_t*>(memory.get());
-  const auto word = [](std::int64_t byte) {
-    return byte / static_cast<std::int64_t>(sizeof(std::uint64_t));
-  };
-  pool.parallel_for(kBufferBytes, kGrainBytes, [&](std::int64_t begin, std::int64_t end, int) {
-    std::fill(words + word(begin), words + word(end), 1);
+Result<double> measure_read_bandwidth(ThreadPool& pool, std::size_t bytes, int passes) {
+  if (bytes < (std::size_t{1} << 20) || passes < 1) {
+    return invalid_argument("{} bytes in {} passes; bandwidth needs at least 1 MB and one pass",
+                            bytes, passes);
+  }
+  const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(kAlignment, size),
+                                                           &std::free);
+  if (memory == nullptr)
+    return resource_exhausted("no memory for a buffer of {} bytes to read", size);
+#ifdef __linux__
+  (void)madvise(memory.get(), size, MADV_HUGEPAGE);
+#endif
+  auto* words = static_cast<std::uint64_t*>(memory.get());
+  const auto count = static_cast<std::int64_t>(size / sizeof(std::uint64_t));
+  pool.parallel_for(count, kGrainWords, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) words[i] = static_cast<std::uint64_t>(i);
   });
 
-  std::atomic<std::uint64_t> total{0};
   double best = 0;
-  const auto start = Clock::now();
-  std::chrono::duration<double> spent{0};
-  while (spent.count() < seconds) {
-    const auto begin_pass = Clock::now();
-    pool.parallel_for(kBufferBytes, kGrainBytes, [&](std::int64_t begin, std::int64_t end, int) {
-      total.fetch_add(sum(words + word(begin), words + word(end)), std::memory_order_relaxed);
+  std::atomic<std::uint64_t> sink{0};
+  for (int pass = 0; pass < passes; ++pass) {
+    const auto begin = std::chrono::steady_clock::now();
+    pool.parallel_for(count, kGrainWords, [&](std::int64_t first, std::int64_t last, int) {
+      sink.fetch_add(sum_words(words + first, last - first), std::memory_order_relaxed);
     });
-    const std::chrono::duration<double> pass = Clock::now() - begin_pass;
-    best = std::max(best, static_cast<double>(kBufferBytes) / pass.count());
-    spent = Clock::now() - start;
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, static_cast<double>(size) / time.count() * 1e-9);
   }
-  // The sums are looked at, so that no compiler drops the reads.
-  return total.load() == 0 ? 0 : best;
+  return best;
 }
 
 }  // namespace onebeat
