@@ -7,8 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "device/thread_pool.h"
-
 namespace onebeat {
 
 struct CpuFacts {

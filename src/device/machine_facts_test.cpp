@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "onebeat/thread_pool.h"
+
 namespace onebeat {
 namespace {
 
