@@ -21,6 +21,16 @@ std::string_view to_string(WeightType type) {
       return "Q4_0";
     case WeightType::kQ4_1:
       return "Q4_1";
+    case WeightType::kQ5_0:
+      return "Q5_0";
+    case WeightType::kQ5_1:
+      return "Q5_1";
+    case WeightType::kQ4_K:
+      return "Q4_K";
+    case WeightType::kQ5_K:
+      return "Q5_K";
+    case WeightType::kQ6_K:
+      return "Q6_K";
   }
   return "unknown";
 }

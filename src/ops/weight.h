@@ -11,21 +11,56 @@
 
 namespace onebeat {
 
-/// Element types that weights may have. The quantised ones come in blocks of 32 elements of one
-/// row: kQ8_0: {fp16 d, 32 x int8 q}, 34 bytes, w = d*q. kQ4_0: {fp16 d, 16 bytes}, 18 bytes, w =
-/// d*(q-8); the low nibble of byte j is element j, the high one element j+16. kQ4_1: {fp16 d, fp16
-/// m, 16 bytes}, 20 bytes, w = d*q + m; nibbles as above.
-enum class WeightType : std::uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+/// Element types that weights may have. The quantised ones come in blocks of elements of one row;
+/// d, m and the like are fp16, and the low nibble of byte j comes before the high one.
+/// Blocks of 32, where byte j of the nibbles holds elements j and j + 16:
+/// - kQ8_0: {d, 32 x int8 q}, 34 bytes, w = d*q.
+/// - kQ4_0: {d, nibbles[16]}, 18 bytes, w = d*(q-8). kQ4_1: {d, m, nibbles[16]}, 20 bytes, w = d*q
+/// + m.
+/// - kQ5_0: {d, fifth[4], nibbles[16]}, 22 bytes, w = d*(q-16); bit j of `fifth` is the fifth bit
+/// of
+///   element j. kQ5_1: {d, m, fifth[4], nibbles[16]}, 24 bytes, w = d*q + m.
+/// Blocks of 256 with scales of their own:
+/// - kQ4_K: {d, dm, scales[12], nibbles[128]}, 144 bytes, 8 groups of 32 with a 6-bit scale s and
+///   minimum m each: w = (d*s)*q - dm*m; bytes 32k..32k+31 hold groups 2k (low) and 2k + 1 (high).
+/// - kQ5_K: {d, dm, scales[12], fifth[32], nibbles[128]}, 176 bytes; bit g of fifth[i] is the fifth
+///   bit of element i of group g.
+/// - kQ6_K: {nibbles[128], pairs[64], int8 scales[16], d}, 210 bytes, 16 groups of 16:
+///   w = (d*s)*(q-32). Per half of 128 elements, groups of 32 in order: low nibbles of bytes 0..31,
+///   of bytes 32..63, then the high ones; byte i of the half's 32 pairs has the upper two bits of
+///   element i of each.
+enum class WeightType : std::uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K
+};
 
 /// "F32", "Q4_1", ...; static storage.
 [[nodiscard]] std::string_view to_string(WeightType type);
 
-/// Elements of a quantised block; activations are quantised in blocks of the same size.
+/// Elements of the smaller quantised blocks; activations are quantised in blocks of this size.
 inline constexpr std::int64_t kQuantBlock = 32;
+/// Elements of the larger ones.
+inline constexpr std::int64_t kLargeQuantBlock = 256;
 
-/// Elements that are stored together: 32 if quantised, else 1.
+/// Elements that are stored together: 32 or 256 if quantised, else 1.
 [[nodiscard]] constexpr std::int64_t block_elements(WeightType type) {
+  if (type >= WeightType::kQ4_K) return kLargeQuantBlock;
   return type >= WeightType::kQ8_0 ? kQuantBlock : 1;
+}
+
+/// Whether products with weights of this type can be taken in integers; else they are expanded to
+/// fp32 first, whatever the mode.
+[[nodiscard]] constexpr bool has_integer_products(WeightType type) {
+  return type == WeightType::kQ8_0 || type == WeightType::kQ4_0 || type == WeightType::kQ4_1;
 }
 
 /// Bytes of such a block.
@@ -42,6 +77,16 @@ inline constexpr std::int64_t kQuantBlock = 32;
       return 18;
     case WeightType::kQ4_1:
       return 20;
+    case WeightType::kQ5_0:
+      return 22;
+    case WeightType::kQ5_1:
+      return 24;
+    case WeightType::kQ4_K:
+      return 144;
+    case WeightType::kQ5_K:
+      return 176;
+    case WeightType::kQ6_K:
+      return 210;
   }
   return 0;
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "ops/cpu/activation_blocks.h"
+#include "ops/cpu/expand_blocks.h"
 #include "ops/cpu/half.h"
 #include "ops/cpu/linear_kernels.h"
 
@@ -174,6 +175,8 @@ void expand_row(WeightType type, const std::byte* row, std::int64_t cols, float*
       return expand_blocks<WeightType::kQ4_0>(row, cols / kQuantBlock, out);
     case WeightType::kQ4_1:
       return expand_blocks<WeightType::kQ4_1>(row, cols / kQuantBlock, out);
+    default:
+      return expand_packed_row(type, row, cols, out);
   }
 }
 

@@ -22,7 +22,7 @@ constexpr std::int64_t kTokenTile = 8;
 constexpr std::int64_t kExpandedRows = 8;
 
 bool uses_integers(const LinearPart& part, const LinearOptions& options) {
-  return options.mode == ComputeMode::kAuto && block_elements(part.weight.type) > 1;
+  return options.mode == ComputeMode::kAuto && has_integer_products(part.weight.type);
 }
 
 std::int64_t chunk_rows(const WeightView& weight) {

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "ops/cpu/activation_blocks.h"
+#include "ops/cpu/expand_blocks.h"
 #include "ops/cpu/half.h"
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
@@ -83,6 +84,12 @@ void expand_row(WeightType type, const std::byte* row, std::int64_t cols, float*
     case WeightType::kBF16:
       for (std::int64_t i = 0; i < cols; ++i) out[i] = float_of_bf16(load_u16(row + 2 * i));
       return;
+    case WeightType::kQ5_0:
+    case WeightType::kQ5_1:
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K:
+    case WeightType::kQ6_K:
+      return expand_packed_row(type, row, cols, out);
     default:
       for (std::int64_t b = 0; b < cols / kQuantBlock; ++b) {
         expand_block(type, row + b * block_bytes(type), out + b * kQuantBlock);

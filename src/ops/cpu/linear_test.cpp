@@ -16,6 +16,8 @@
 namespace onebeat {
 namespace {
 
+constexpr WeightType kPackedTypes[] = {WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K,
+                                       WeightType::kQ5_K, WeightType::kQ6_K};
 constexpr WeightType kAllTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
                                     WeightType::kQ8_0, WeightType::kQ4_0, WeightType::kQ4_1};
 
@@ -61,7 +63,7 @@ class LinearTest : public testing::TestWithParam<CpuIsa> {
                                     << tokens << " tokens, " << to_string(mode));
     const RandomWeights weights = random_weights(type, rows, cols, 7);
     const std::vector<float> x = random_activations(tokens * cols, 11);
-    const bool integers = mode == ComputeMode::kAuto && block_elements(type) > 1;
+    const bool integers = mode == ComputeMode::kAuto && has_integer_products(type);
     const std::vector<double> exact =
         integers ? as_quantized(x) : std::vector<double>(x.begin(), x.end());
     std::vector<float> out(static_cast<std::size_t>(tokens * rows),
@@ -98,6 +100,17 @@ TEST_P(LinearTest, AgreesWithDoublesForEveryType) {
       for (const std::int64_t tokens : {1, 2, 4, 5, 8, 9, 13, 21})
         check(type, 3, 160, tokens, mode);
       check(type, 517, 256, 2, mode);  // several chunks
+    }
+  }
+}
+
+TEST_P(LinearTest, PackedTypesAgreeWithDoubles) {
+  for (const WeightType type : kPackedTypes) {
+    for (const ComputeMode mode : {ComputeMode::kAuto, ComputeMode::kF32}) {
+      for (const std::int64_t blocks : {1, 2, 3, 5})
+        check(type, 5, block_elements(type) * blocks, 3, mode);
+      for (const std::int64_t tokens : {1, 4, 5, 9}) check(type, 9, 256, tokens, mode);
+      check(type, 131, 768, 2, mode);  // several chunks
     }
   }
 }

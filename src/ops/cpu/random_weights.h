@@ -10,6 +10,7 @@
 #include <random>
 #include <vector>
 
+#include "ops/cpu/expand_blocks.h"
 #include "ops/weight.h"
 
 namespace onebeat {
@@ -37,8 +38,34 @@ std::uint16_t random_half(Random& random) {
   return static_cast<std::uint16_t>((word & 0x83ffu) | exponent << 10);
 }
 
+/// Weights of a packed type, whose expansion is compared with golden values in its own test.
+inline RandomWeights random_packed_weights(WeightType type, std::int64_t rows, std::int64_t cols,
+                                           std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  RandomWeights made;
+  made.view = {type, rows, cols, nullptr};
+  made.bytes.resize(static_cast<std::size_t>(made.view.size_bytes()));
+  for (std::byte& byte : made.bytes) byte = static_cast<std::byte>(random());
+  std::vector<std::ptrdiff_t> scales = {0, 2};
+  if (type == WeightType::kQ5_0) scales = {0};
+  if (type == WeightType::kQ6_K) scales = {208};
+  for (std::byte* block = made.bytes.data(); block != made.bytes.data() + made.bytes.size();
+       block += block_bytes(type)) {
+    for (const std::ptrdiff_t place : scales) {
+      const std::uint16_t bits = random_half(random);
+      std::memcpy(block + place, &bits, 2);
+    }
+  }
+  std::vector<float> values(static_cast<std::size_t>(rows * cols));
+  expand_packed_row(type, made.bytes.data(), rows * cols, values.data());
+  made.values.assign(values.begin(), values.end());
+  made.view.bytes = made.bytes.data();
+  return made;
+}
+
 inline RandomWeights random_weights(WeightType type, std::int64_t rows, std::int64_t cols,
                                     std::uint64_t seed) {
+  if (type >= WeightType::kQ5_0) return random_packed_weights(type, rows, cols, seed);
   std::mt19937_64 random(seed);
   RandomWeights made;
   made.view = {type, rows, cols, nullptr};
