@@ -55,6 +55,13 @@ function(onebeat_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 600)
   endif()
+  if("threads" IN_LIST ARG_LABELS)
+    # What the thread sanitizer is worth building.
+    if(NOT TARGET thread_tests)
+      add_custom_target(thread_tests)
+    endif()
+    add_dependencies(thread_tests ${name})
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "ONEBEAT_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
