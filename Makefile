@@ -36,7 +36,7 @@ test: setup-test configure-dev ## Builds and runs all tests
 	@cmake --build --preset dev
 	@ctest --preset dev
 
-bench: setup-bench build ## Measures, against measured limits
+bench: build ## Measures, against measured limits
 	@for what in prepare attention step; do $(ONEBEAT) bench $$what || exit 1; done
 
 FUZZ_SECONDS ?= 60

@@ -11,19 +11,17 @@ grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release && boost_json=libboost-js
 
 build_packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates
-  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libspdlog-dev libcli11-dev "$boost_json"
+  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libcli11-dev "$boost_json"
   python3 python3-venv # `onebeat pull` fetches models through pip
 )
-test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
-bench_packages=(libbenchmark-dev)
+test_packages=(libgtest-dev libgmock-dev)
 develop_packages=(clang libclang-rt-dev clang-format-14 clang-tidy-14)
 
 usage() {
   cat <<USAGE
-usage: tools/setup.sh [build|test|bench|develop]
-  build    what \`make run\` needs
+usage: tools/setup.sh [build|test|develop]
+  build    what \`make run\` and \`make bench\` need
   test     that, and what \`make test\` needs
-  bench    that, and what \`make bench\` needs
   develop  all of it, and clang, clang-format and clang-tidy (make fuzz, format, lint)
 USAGE
 }
@@ -34,8 +32,7 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 case "${1:-build}" in
   build) packages=("${build_packages[@]}") ;;
   test) packages=("${build_packages[@]}" "${test_packages[@]}") ;;
-  bench) packages=("${build_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
-  develop) packages=("${build_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}" "${develop_packages[@]}") ;;
+  develop) packages=("${build_packages[@]}" "${test_packages[@]}" "${develop_packages[@]}") ;;
   -h | --help) usage; exit 0 ;;
   *) usage >&2; exit 2 ;;
 esac
