@@ -3,6 +3,7 @@
 """Says which GPU results in bench/results/ are older than the CUDA sources that they measured.
 
 check_results.py             a notice for each result whose sources have changed since; always exits with 0
+check_results.py hash        prints the hash of today's CUDA sources
 check_results.py stamp FILE  writes the hash of today's CUDA sources into a result (JSON object), as "cuda_sources"
 """
 
@@ -50,6 +51,8 @@ def stamp(file):
 def main():
     if len(sys.argv) == 3 and sys.argv[1] == "stamp":
         stamp(pathlib.Path(sys.argv[2]))
+    elif sys.argv[1:] == ["hash"]:
+        print(hash_of_cuda_sources(ROOT))
     elif len(sys.argv) == 1:
         found = list(notices(ROOT))
         for notice in found:
