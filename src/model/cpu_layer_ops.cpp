@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/cpu_layer_ops.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "ops/activation.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/norm.h"
+#include "ops/rope.h"
+
+namespace onebeat {
+namespace {
+
+constexpr std::size_t kMostProducts = 4;
+
+std::size_t index_of(Buffer buffer) {
+  return static_cast<std::size_t>(buffer);
+}
+
+LinearPart part_of(const LinearWeight& weight, Matrix out, bool add) {
+  return {weight.matrix, weight.bias.empty() ? nullptr : weight.bias.data(), out, add};
+}
+
+/// Rows of heads that lie one after the other in a row of activations.
+template <typename T>
+HeadRows<T> heads_of(Matrix rows, std::int32_t heads, std::int32_t dim) {
+  return dense_head_rows<T>(rows.data, rows.rows, heads, dim);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CpuLayerOps>> CpuLayerOps::create(const ModelConfig& config,
+                                                         CpuLayerOpsParts parts, ThreadPool& pool) {
+  ONEBEAT_CHECK(static_cast<std::int32_t>(parts.kv.size()) == config.num_layers);
+  ONEBEAT_CHECK(parts.geometries.size() == config.classes.size());
+  ONEBEAT_CHECK(parts.scratch.size() == config.classes.size());
+  std::unique_ptr<CpuLayerOps> ops(new CpuLayerOps(config, std::move(parts), pool));
+  try {
+    for (int i = 0; i < kNumBuffers; ++i) {
+      const auto buffer = static_cast<Buffer>(i);
+      const std::int64_t rows =
+          buffer == Buffer::kLogits ? ops->parts_.max_output_rows : ops->parts_.max_rows;
+      ops->buffers_[index_of(buffer)].resize(
+          static_cast<std::size_t>(rows * buffer_columns(config, buffer)));
+    }
+    ops->angles_.resize(static_cast<std::size_t>(ops->parts_.max_rows * config.rope.rotary_dims));
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted(
+        "no memory for the activations of {} tokens; a smaller prefill chunk needs less",
+        ops->parts_.max_rows);
+  }
+  return ops;
+}
+
+void CpuLayerOps::begin(const ForwardRows& rows) {
+  const auto count = static_cast<std::int64_t>(rows.tokens.size());
+  ONEBEAT_CHECK(count <= parts_.max_rows);
+  ONEBEAT_CHECK(rows.positions.size() == rows.tokens.size() &&
+                rows.slots.size() == rows.tokens.size());
+  ONEBEAT_CHECK(static_cast<std::int64_t>(rows.output_rows.size()) <= parts_.max_output_rows);
+  rows_ = rows;
+  count_ = count;
+  const std::int64_t dims = config_.rope.rotary_dims;
+  rope_angles(config_.rope, rows.positions, {angles_.data(), count, dims, dims});
+}
+
+Matrix CpuLayerOps::view(Buffer buffer) const {
+  const std::int64_t columns = buffer_columns(config_, buffer);
+  // The buffers belong to this object; only their owner's constness is in the way.
+  auto* data = const_cast<float*>(buffers_[index_of(buffer)].data());
+  return {data, count_, columns, columns};
+}
+
+Status CpuLayerOps::embed(const WeightView& table) {
+  return embed_tokens(table, rows_.tokens, parts_.isa, view(Buffer::kResidual));
+}
+
+Status CpuLayerOps::rms_norm(Buffer x, std::span<const float> gain, Buffer out) {
+  onebeat::rms_norm(view(x), gain.data(), config_.norm_epsilon, view(out), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::linear(Buffer x, std::initializer_list<Product> products) {
+  ONEBEAT_CHECK(products.size() <= kMostProducts);
+  std::array<LinearPart, kMostProducts> parts;
+  std::size_t count = 0;
+  for (const Product& product : products)
+    parts[count++] = part_of(*product.weight, view(product.out), false);
+  return onebeat::linear(view(x), {parts.data(), count}, {parts_.mode, parts_.isa}, pool_);
+}
+
+Status CpuLayerOps::linear_add(Buffer x, const LinearWeight& weight, Buffer out) {
+  const LinearPart part = part_of(weight, view(out), true);
+  return onebeat::linear(view(x), {&part, 1}, {parts_.mode, parts_.isa}, pool_);
+}
+
+Status CpuLayerOps::rope() {
+  const std::int64_t dims = config_.rope.rotary_dims;
+  const ConstMatrix angles = {angles_.data(), count_, dims, dims};
+  apply_rope(config_.rope, angles, config_.head_dim, view(Buffer::kQuery), pool_);
+  apply_rope(config_.rope, angles, config_.head_dim, view(Buffer::kKey), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::attention(std::int32_t layer) {
+  const auto class_index =
+      static_cast<std::size_t>(config_.class_of_layer[static_cast<std::size_t>(layer)]);
+  const AttentionClassConfig& attention_class = config_.classes[class_index];
+
+  AppendLaunch append;
+  append.k = heads_of<const float>(view(Buffer::kKey), config_.num_kv_heads, config_.head_dim);
+  append.v = heads_of<const float>(view(Buffer::kValue), config_.num_kv_heads, config_.head_dim_v);
+  append.slots = rows_.slots;
+  append.kv = parts_.kv[static_cast<std::size_t>(layer)];
+  ONEBEAT_RETURN_IF_ERROR(append_kv(append, pool_));
+
+  AttentionLaunch launch;
+  launch.q = heads_of<const float>(view(Buffer::kQuery), config_.num_heads, config_.head_dim);
+  launch.out = heads_of<float>(view(Buffer::kAttended), config_.num_heads, config_.head_dim_v);
+  launch.score.scale = attention_class.score_scale;
+  launch.score.soft_cap = attention_class.soft_cap;
+  launch.kv = append.kv;
+  launch.pages = rows_.pages;
+  if (rows_.plans.empty()) {
+    ++prefill_launches_;
+    return prefill_attention(parts_.geometries[class_index], rows_.prefill, launch, pool_);
+  }
+  ONEBEAT_RETURN_IF_ERROR(
+      decode_attention(rows_.plans[class_index], launch, parts_.scratch[class_index], pool_));
+  ++planned_launches_;
+  return Status();
+}
+
+Status CpuLayerOps::silu_mul() {
+  onebeat::silu_mul(view(Buffer::kGate), view(Buffer::kUp), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::keep_output_rows() {
+  const Matrix residual = view(Buffer::kResidual);
+  std::int64_t kept = 0;
+  for (const std::int32_t row : rows_.output_rows) {
+    ONEBEAT_CHECK(row >= kept &&
+                  row < count_);  // rising, so that no row is overwritten before it is moved
+    std::copy_n(residual.row(row), residual.cols, residual.row(kept++));
+  }
+  count_ = kept;
+  return Status();
+}
+
+}  // namespace onebeat

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// CpuLayerOps: LayerOps on the CPU. Activations are fp32; decode attention executes the step's
+// plans.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/layer_ops.h"
+#include "onebeat/attention.h"
+#include "onebeat/compute.h"
+#include "onebeat/thread_pool.h"
+
+namespace onebeat {
+
+/// The rows of one forward pass. Everything is borrowed until the pass is over.
+struct ForwardRows {
+  std::span<const std::int32_t> tokens;       ///< Ids, requests one after the other.
+  std::span<const std::int32_t> positions;    ///< Place of each token in its request.
+  std::span<const std::int32_t> slots;        ///< Where its K and V go.
+  std::span<const std::int32_t> output_rows;  ///< Rows whose logits are wanted, rising.
+  PageMap pages;
+  std::span<const PlanView>
+      plans;             ///< A plan for each class: a decode step. Empty: a part of prompts.
+  PrefillBatch prefill;  ///< Used without plans.
+};
+
+/// What a CpuLayerOps is made of. Pools and scratch are borrowed for its life.
+struct CpuLayerOpsParts {
+  std::int64_t max_rows = 0;         ///< Most tokens of a pass.
+  std::int64_t max_output_rows = 0;  ///< Most rows whose logits are wanted.
+  ComputeMode mode = ComputeMode::kAuto;
+  CpuIsa isa = CpuIsa::kPortable;
+  std::vector<AttentionGeometry> geometries;  ///< Of each class.
+  std::vector<AttentionScratch> scratch;      ///< Of each class.
+  std::vector<KvPool> kv;                     ///< Of each layer.
+};
+
+/// For one pass at a time. A pass allocates nothing.
+class CpuLayerOps final : public LayerOps {
+ public:
+  /// `config` and `pool` must outlive it. Errors: kResourceExhausted.
+  [[nodiscard]] static Result<std::unique_ptr<CpuLayerOps>> create(const ModelConfig& config,
+                                                                   CpuLayerOpsParts parts,
+                                                                   ThreadPool& pool);
+
+  /// Starts a pass. Requires: rows within the limits.
+  void begin(const ForwardRows& rows);
+  /// After a pass: logits of the wanted rows, [output_rows, vocabulary].
+  [[nodiscard]] ConstMatrix logits() const { return view(Buffer::kLogits); }
+  /// Decode attention launches that executed a plan to the end, since creation.
+  [[nodiscard]] std::int64_t planned_launches() const { return planned_launches_; }
+  /// Prefill attention launches since creation.
+  [[nodiscard]] std::int64_t prefill_launches() const { return prefill_launches_; }
+
+  Status embed(const WeightView& table) override;
+  Status rms_norm(Buffer x, std::span<const float> gain, Buffer out) override;
+  Status linear(Buffer x, std::initializer_list<Product> products) override;
+  Status linear_add(Buffer x, const LinearWeight& weight, Buffer out) override;
+  Status rope() override;
+  Status attention(std::int32_t layer) override;
+  Status silu_mul() override;
+  Status keep_output_rows() override;
+
+ private:
+  CpuLayerOps(const ModelConfig& config, CpuLayerOpsParts parts, ThreadPool& pool)
+      : config_(config), parts_(std::move(parts)), pool_(pool) {}
+  [[nodiscard]] Matrix view(Buffer buffer) const;
+
+  const ModelConfig& config_;
+  CpuLayerOpsParts parts_;
+  ThreadPool& pool_;
+  std::array<std::vector<float>, kNumBuffers> buffers_;
+  std::vector<float> angles_;  // [max_rows, rotary_dims]
+  ForwardRows rows_;
+  std::int64_t count_ = 0;  // rows of the pass, or the wanted ones after keep_output_rows()
+  std::int64_t planned_launches_ = 0;
+  std::int64_t prefill_launches_ = 0;
+};
+
+}  // namespace onebeat
