@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/kv_storage.h"
+
+#include "base/error.h"
+
+namespace onebeat {
+
+Result<KvStorage> KvStorage::create(const ModelConfig& config, KvType type,
+                                    std::int32_t page_tokens, std::int64_t num_pages) {
+  constexpr std::int64_t kAlignment = 64;
+  const std::int64_t tokens = num_pages * page_tokens;
+  const auto aligned = [](std::int64_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  const std::int64_t head_tokens = tokens * config.num_kv_heads;
+  const std::int64_t k_bytes = aligned(head_tokens * config.head_dim * size_of(type));
+  const std::int64_t v_bytes = aligned(head_tokens * config.head_dim_v * size_of(type));
+  const std::int64_t bytes = config.num_layers * (k_bytes + v_bytes) + kAlignment;
+
+  KvStorage storage;
+  // calloc and not a vector: so much memory comes from the system untouched, and unused pages cost
+  // nothing.
+  storage.memory_.reset(std::calloc(1, static_cast<std::size_t>(bytes)));
+  if (storage.memory_ == nullptr) {
+    return resource_exhausted(
+        "no memory for a KV cache of {} tokens ({} bytes); a smaller context needs less", tokens,
+        bytes);
+  }
+  void* begin = storage.memory_.get();
+  auto room = static_cast<std::size_t>(bytes);
+  auto* place = static_cast<std::byte*>(std::align(kAlignment, 1, begin, room));
+  for (std::int32_t layer = 0; layer < config.num_layers; ++layer, place += k_bytes + v_bytes) {
+    const std::int32_t class_index = config.class_of_layer[static_cast<std::size_t>(layer)];
+    storage.layers_.push_back(make_kv_pool(class_geometry(config, class_index, type, page_tokens),
+                                           KvLayout::kRuns, num_pages, place, place + k_bytes));
+  }
+  return storage;
+}
+
+}  // namespace onebeat

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// KvStorage: the bytes of the KV cache in host memory.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "model/config.h"
+#include "onebeat/attention.h"
+
+namespace onebeat {
+
+class KvStorage {
+ public:
+  /// Room for `num_pages` pages of every layer. Memory is taken from the system as pages are first
+  /// written. Errors: kResourceExhausted with the bytes.
+  [[nodiscard]] static Result<KvStorage> create(const ModelConfig& config, KvType type,
+                                                std::int32_t page_tokens, std::int64_t num_pages);
+
+  /// One pool for each layer.
+  [[nodiscard]] const std::vector<KvPool>& layers() const { return layers_; }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<void, Free> memory_;
+  std::vector<KvPool> layers_;
+};
+
+}  // namespace onebeat
