@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real SmolLM2-135M-Instruct against an fp32 computation on the same file's dequantised
+// weights.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include "engine/cpu_runner.h"
+#include "golden_logits.h"
+#include "model/hub/model_cache.h"
+#include "onebeat/engine.h"
+#include "onebeat/thread_pool.h"
+#include "ops/cpu/isa.h"
+
+namespace onebeat {
+namespace {
+
+constexpr double kLogitBar = 5e-3;
+constexpr double kMarginBar = 0.02;
+
+std::string golden_file() {
+  const char* root = std::getenv("ONEBEAT_SOURCE_DIR");
+  return std::string(root != nullptr ? root : ".") + "/tests/golden/smollm2_135m_q4_1.txt";
+}
+
+class SmolLm2Test : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Result<std::filesystem::path> path = resolve_model("smollm2");
+    if (!path.ok()) {
+      const char* required = std::getenv("ONEBEAT_REQUIRE_MODELS");
+      ASSERT_FALSE(required != nullptr && std::string(required) == "1") << path.status().message();
+      GTEST_SKIP() << path.status().message();
+    }
+    path_ = path.value();
+    golden_ = testing::read_golden_logits(golden_file());
+    ASSERT_EQ(golden_.size(), 20u);
+  }
+
+  std::unique_ptr<Engine> load(const EngineOptions& options) const {
+    Result<std::unique_ptr<Engine>> engine = Engine::load(path_, options);
+    EXPECT_TRUE(engine.ok()) << engine.status().message();
+    return std::move(engine).value();
+  }
+
+  std::filesystem::path path_;
+  std::vector<testing::GoldenPrompt> golden_;
+};
+
+/// Largest difference between the logits of a pass and what is known of them.
+double difference(ConstMatrix logits, std::int64_t row, const testing::GoldenPosition& golden) {
+  double worst = 0;
+  for (const auto& [id, value] : golden.logits) {
+    worst = std::max(worst, std::fabs(logits.row(row)[id] - value));
+  }
+  double sum = 0, squares = 0;
+  for (std::int64_t i = 0; i < logits.cols; ++i) {
+    sum += logits.row(row)[i];
+    squares += static_cast<double>(logits.row(row)[i]) * logits.row(row)[i];
+  }
+  const double count = static_cast<double>(logits.cols);
+  worst = std::max(worst, std::fabs(sum / count - golden.mean));
+  return std::max(worst, std::fabs(std::sqrt(squares / count) - golden.rms));
+}
+
+TEST_F(SmolLm2Test, LogitsEqualTheOraclesAtEveryPositionOfItsOwnTokens) {
+  const auto model = Model::load(path_).value();
+  const auto pool = ThreadPool::create(2).value();
+  for (const CpuIsa isa : supported_isas()) {
+    CpuRunnerOptions options;
+    options.mode = ComputeMode::kF32;
+    options.isa = isa;
+    options.kv_type = KvType::kF32;
+    options.context_tokens = 128;
+    options.max_requests = 4;
+    options.max_output_rows = 64;
+    // The other instruction sets are shown on fewer prompts.
+    const std::size_t count = isa == best_isa() ? golden_.size() : 2;
+    const auto runner = CpuRunner::create(*model, options, *pool).value();
+    double worst = 0;
+    // Four prompts are decoded together, so that steps and plans have company.
+    for (std::size_t begin = 0; begin < count; begin += 4) {
+      const std::size_t end = std::min(count, begin + 4);
+      std::vector<std::int32_t> requests;
+      for (std::size_t p = begin; p < end; ++p) {
+        requests.push_back(runner->open_request().value());
+        ASSERT_TRUE(runner->prefill(requests.back(), golden_[p].ids, PromptLogits::kAll).ok());
+        for (std::size_t i = 0; i < golden_[p].ids.size(); ++i) {
+          const double d =
+              difference(runner->logits(), static_cast<std::int64_t>(i), golden_[p].positions[i]);
+          ASSERT_LE(d, kLogitBar) << "prompt " << p << " position " << i << " " << to_string(isa);
+          worst = std::max(worst, d);
+        }
+      }
+      for (std::size_t t = 0; t + 1 < golden_[begin].tokens.size(); ++t) {
+        std::vector<DecodeInput> inputs;
+        for (std::size_t p = begin; p < end; ++p)
+          inputs.push_back({requests[p - begin], golden_[p].tokens[t]});
+        ASSERT_TRUE(runner->decode(inputs).ok());
+        for (std::size_t p = begin; p < end; ++p) {
+          const std::size_t position = golden_[p].ids.size() + t;
+          const double d = difference(runner->logits(), static_cast<std::int64_t>(p - begin),
+                                      golden_[p].positions[position]);
+          ASSERT_LE(d, kLogitBar) << "prompt " << p << " position " << position << " "
+                                  << to_string(isa);
+          worst = std::max(worst, d);
+        }
+      }
+      for (const std::int32_t request : requests) runner->close_request(request);
+    }
+    std::printf("largest difference of a logit with %s: %.6f\n",
+                std::string(to_string(isa)).c_str(), worst);
+  }
+}
+
+TEST_F(SmolLm2Test, GreedyTokensEqualTheOraclesUpToANarrowMargin) {
+  EngineOptions options;
+  options.compute = ComputeMode::kF32;
+  options.threads = 2;
+  const auto engine = load(options);
+  std::size_t compared = 0;
+  for (const testing::GoldenPrompt& golden : golden_) {
+    GenerateRequest request;
+    request.prompt = golden.ids;
+    request.max_tokens = static_cast<std::int32_t>(golden.tokens.size());
+    const GenerateResult result = engine->generate(request).value();
+    ASSERT_EQ(result.tokens.size(), golden.tokens.size());
+    EXPECT_EQ(result.finish_reason, FinishReason::kLength);
+    for (std::size_t i = 0; i < golden.tokens.size() && golden.margins[i] >= kMarginBar;
+         ++i, ++compared) {
+      ASSERT_EQ(result.tokens[i], golden.tokens[i]) << golden.text << " token " << i;
+    }
+  }
+  EXPECT_GT(compared, golden_.size() * 20) << "too few positions were compared to mean anything";
+}
+
+TEST_F(SmolLm2Test, EveryLayerOfEveryStepExecutesAPlan) {
+  EngineOptions options;
+  options.threads = 2;
+  const auto engine = load(options);
+  GenerateRequest request;
+  request.prompt = golden_[0].ids;
+  request.max_tokens = 10;
+  ASSERT_EQ(engine->generate(request).value().tokens.size(), 10u);
+  const EngineCounters counters = engine->counters();
+  EXPECT_EQ(counters.decode_steps, 9);
+  EXPECT_EQ(counters.plans_made, 9);
+  EXPECT_EQ(counters.planned_attentions, 9 * engine->facts().num_layers);
+  EXPECT_EQ(counters.prefill_chunks, 1);
+}
+
+TEST_F(SmolLm2Test, QuantisedActivationsStayCloseToTheOracle) {
+  // The oracle's own tokens are fed; its choice must be among the first of most positions.
+  const auto model = Model::load(path_).value();
+  const auto pool = ThreadPool::create(2).value();
+  CpuRunnerOptions options;
+  options.mode = ComputeMode::kAuto;
+  options.isa = best_isa();
+  options.kv_type = KvType::kF16;
+  options.context_tokens = 128;
+  options.max_output_rows = 64;
+  const auto runner = CpuRunner::create(*model, options, *pool).value();
+  int equal = 0, total = 0;
+  double squares = 0;
+  for (std::size_t p = 0; p < 4; ++p) {
+    const std::int32_t row = runner->open_request().value();
+    ASSERT_TRUE(runner->prefill(row, golden_[p].ids, PromptLogits::kLast).ok());
+    for (std::size_t t = 0; t + 1 < golden_[p].tokens.size(); ++t) {
+      const ConstMatrix logits = runner->logits();
+      const auto best =
+          std::max_element(logits.row(0), logits.row(0) + logits.cols) - logits.row(0);
+      const auto& known = golden_[p].positions[golden_[p].ids.size() + t - 1].logits;
+      for (const auto& [id, value] : known) squares += std::pow(logits.row(0)[id] - value, 2) / 8;
+      equal += best == golden_[p].tokens[t];
+      ++total;
+      const DecodeInput input = {row, golden_[p].tokens[t]};
+      ASSERT_TRUE(runner->decode({&input, 1}).ok());
+    }
+    runner->close_request(row);
+  }
+  std::printf("same choice at %d of %d positions, root mean square difference %.4f\n", equal, total,
+              std::sqrt(squares / total));
+  EXPECT_GT(equal, total * 9 / 10);
+  EXPECT_LT(std::sqrt(squares / total), 0.5);
+}
+
+TEST_F(SmolLm2Test, ChunksThreadsAndCacheTypesGiveTheSameReply) {
+  std::vector<std::int32_t> prompt;
+  for (const testing::GoldenPrompt& golden : golden_)
+    prompt.insert(prompt.end(), golden.ids.begin(), golden.ids.end());
+  ASSERT_GT(prompt.size(), 150u);
+  const auto reply = [&](std::int32_t chunk, int threads) {
+    EngineOptions options;
+    options.prefill_chunk = chunk;
+    options.threads = threads;
+    GenerateRequest request;
+    request.prompt = prompt;
+    request.max_tokens = 24;
+    return load(options)->generate(request).value().tokens;
+  };
+  const auto expected = reply(256, 1);
+  EXPECT_EQ(reply(256, 2), expected);
+  EXPECT_EQ(reply(256, 5), expected);
+  EXPECT_EQ(reply(7, 2), expected);
+}
+
+TEST_F(SmolLm2Test, RefusesBadRequestsByName) {
+  EngineOptions options;
+  options.context_tokens = 16;
+  options.threads = 1;
+  const auto engine = load(options);
+  const auto refusal = [&](const std::vector<std::int32_t>& prompt, std::int32_t max_tokens = 4) {
+    GenerateRequest request;
+    request.prompt = prompt;
+    request.max_tokens = max_tokens;
+    return engine->generate(request).status();
+  };
+  EXPECT_EQ(refusal({}).code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(refusal({5, 49152}).message().find("token 1 of the prompt has id 49152"),
+            std::string::npos);
+  EXPECT_EQ(refusal({-1}).code(), StatusCode::kOutOfRange);
+  EXPECT_EQ(refusal({1}, -1).code(), StatusCode::kOutOfRange);
+  const Status longer = refusal(std::vector<std::int32_t>(17, 5));
+  EXPECT_EQ(longer.code(), StatusCode::kOutOfRange);
+  EXPECT_NE(longer.message().find("17 tokens; the context has room for 16"), std::string::npos)
+      << longer.message();
+
+  // A prompt that fills the context still gets the token after it; a longer reply ends with the
+  // context.
+  GenerateRequest request;
+  const std::vector<std::int32_t> full(16, 5), shorter(10, 5);
+  request.prompt = full;
+  EXPECT_EQ(engine->generate(request).value().tokens.size(), 1u);
+  request.prompt = shorter;
+  const GenerateResult result = engine->generate(request).value();
+  EXPECT_EQ(result.tokens.size(), 7u);
+  EXPECT_EQ(result.finish_reason, FinishReason::kLength);
+
+  options.context_tokens = 8193;
+  EXPECT_NE(Engine::load(path_, options).status().message().find("8193"), std::string::npos);
+  options = {};
+  options.threads = 0;
+  EXPECT_EQ(Engine::load(path_, options).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(SmolLm2Test, EndsWhereItIsTold) {
+  EngineOptions options;
+  options.compute = ComputeMode::kF32;
+  const auto engine = load(options);
+  const testing::GoldenPrompt& golden = golden_[1];
+  GenerateRequest request;
+  request.prompt = golden.ids;
+  request.max_tokens = 20;
+  const std::vector<std::int32_t> all = engine->generate(request).value().tokens;
+
+  const std::int32_t stop[] = {all[6]};
+  const auto first =
+      static_cast<std::size_t>(std::find(all.begin(), all.end(), stop[0]) - all.begin());
+  request.stop_tokens = stop;
+  GenerateResult result = engine->generate(request).value();
+  EXPECT_EQ(result.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(result.tokens, std::vector<std::int32_t>(
+                               all.begin(), all.begin() + static_cast<std::ptrdiff_t>(first)));
+  request.stop_tokens = {};
+
+  int seen = 0;
+  request.on_token = [&](std::int32_t token) {
+    return token == all[static_cast<std::size_t>(seen)] && ++seen < 5;
+  };
+  result = engine->generate(request).value();
+  EXPECT_EQ(result.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(result.tokens.size(), 5u);
+  request.on_token = nullptr;
+
+  int asked = 0;
+  request.cancelled = [&] { return ++asked == 4; };
+  result = engine->generate(request).value();
+  EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(result.tokens.size(), 3u);
+  EXPECT_EQ(result.timings.decode_steps, 2);
+  request.cancelled = [] { return true; };
+  result = engine->generate(request).value();
+  EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+  EXPECT_TRUE(result.tokens.empty());
+  request.cancelled = nullptr;
+
+  request.max_tokens = 0;
+  EXPECT_TRUE(engine->generate(request).value().tokens.empty());
+  request.max_tokens = 20;
+  EXPECT_EQ(engine->generate(request).value().tokens, all)
+      << "an ended reply left something behind";
+}
+
+}  // namespace
+}  // namespace onebeat
