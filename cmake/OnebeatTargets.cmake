@@ -67,6 +67,15 @@ function(onebeat_test name)
     ENVIRONMENT "ONEBEAT_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
 
+# onebeat_use_test_models(TEST): the tiny random models of tools/make_test_models.py are made before this test runs, in the
+# folder that its environment variable ONEBEAT_TEST_MODELS names.
+function(onebeat_use_test_models name)
+  if(ONEBEAT_TESTS)
+    set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED test_models)
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT "ONEBEAT_TEST_MODELS=${CMAKE_BINARY_DIR}/test_models")
+  endif()
+endfunction()
+
 # onebeat_fuzzer(NAME SOURCES x_fuzz.cpp DEPS onebeat::model): a libFuzzer program under build/fuzz/bin.
 function(onebeat_fuzzer name)
   if(NOT ONEBEAT_FUZZ)
