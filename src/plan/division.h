@@ -100,6 +100,7 @@ ONEBEAT_HD constexpr std::uint64_t unit_cost(const Division& d, std::uint32_t le
 /// work.
 ONEBEAT_HD constexpr std::uint32_t active_workers(const Division& d, std::uint64_t total) {
   if (total == 0) return 0;
+  if (total >= std::uint64_t{d.min_worker_cost} * d.workers) return d.workers;  // no division
   const std::uint64_t enough = total / d.min_worker_cost;
   return enough < 1 ? 1 : enough < d.workers ? static_cast<std::uint32_t>(enough) : d.workers;
 }

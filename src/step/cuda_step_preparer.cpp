@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's side of prepare_step on the device: checks what it can see, fills the one parameter
+// struct and decides how many blocks do what.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "base/error.h"
+#include "device/cuda_status.h"
+#include "onebeat/step_cuda.h"
+#include "step/prepare_step_cuda.h"
+#include "step/step_checks.h"
+
+namespace onebeat {
+namespace {
+
+constexpr std::int64_t kMaxSlots = std::int64_t{1} << 31;
+
+step::RequestSource request_source(const StepArguments& args, const StepPlanner& planner) {
+  step::RequestSource source;
+  source.lens = step::view_of(args.lens);
+  if (args.query_tokens.size > 0) source.query_tokens = step::view_of(args.query_tokens);
+  if (args.rows_of.size > 0) source.rows_of = step::view_of(args.rows_of);
+  source.num_rows = std::numeric_limits<std::int64_t>::max();
+  if (args.page_map != PageMapKind::kNone) source.num_rows = args.pages.rows;
+  if (args.lens_by_row) source.num_rows = std::min(source.num_rows, args.lens.size);
+  source.max_len = std::min({planner.limits().max_context_tokens,
+                             step::page_map_tokens(args, planner.page_tokens()),
+                             step::table_tokens(args, planner.page_tokens())});
+  source.query_tokens_each = args.query_tokens_each;
+  source.max_query_tokens = planner.limits().max_query_tokens;
+  for (std::int32_t c = 0; c < planner.num_classes(); ++c) {
+    if (args.plans[static_cast<std::size_t>(c)] == nullptr) continue;
+    source.max_query_tokens =
+        std::min(source.max_query_tokens, planner.planner(c).geometry().max_query_tokens);
+  }
+  source.len_delta = args.len_delta;
+  source.lens_by_row = args.lens_by_row;
+  source.add_query_tokens = args.add_query_tokens;
+  return source;
+}
+
+/// What the CPU twin finds when it reads, as far as the host sees it.
+Status check_uniform_query_tokens(const StepArguments& args, const step::RequestSource& source) {
+  if (args.query_tokens.size > 0 || args.query_tokens_each <= source.max_query_tokens) return {};
+  return out_of_range("query_tokens_each is {}; the classes of this step take {}",
+                      args.query_tokens_each, source.max_query_tokens);
+}
+
+void add_plans(const StepArguments& args, const StepPlanner& planner, cuda::PrepareParams& params) {
+  for (std::int32_t c = 0; c < planner.num_classes(); ++c) {
+    const auto at = static_cast<std::size_t>(c);
+    if (args.plans[at] == nullptr && args.counters[at] == nullptr) continue;
+    const Planner& of_class = planner.planner(c);
+    cuda::PlanTask& task = params.plans[params.num_plans++];
+    task.division =
+        plan::make_division(of_class.geometry(), of_class.cost_model(), of_class.limits());
+    task.plan = args.plans[at];
+    if (args.counters[at] == nullptr) continue;
+    task.counters = args.counters[at];
+    task.counter_words = static_cast<std::uint32_t>(of_class.scratch_size().counters);
+  }
+}
+
+bool aligned_rows(const void* data, std::int64_t row_stride, std::int64_t column_stride) {
+  return data == nullptr || (reinterpret_cast<std::uintptr_t>(data) % 16 == 0 &&
+                             row_stride % 4 == 0 && column_stride == 1);
+}
+
+/// 16-byte copies need adjacent 32-bit entries that are table entries already.
+bool can_use_vectors(const StepArguments& args, std::int32_t page_tokens) {
+  const bool entries_are_pages = args.page_map == PageMapKind::kPages || page_tokens == 1;
+  return entries_are_pages && args.pages.type == IndexType::kI32 &&
+         aligned_rows(args.pages.data, args.pages.row_stride, args.pages.column_stride) &&
+         aligned_rows(args.page_table.data, args.page_table.row_stride,
+                      args.page_table.column_stride) &&
+         aligned_rows(args.window_table.data, args.window_table.row_stride,
+                      args.window_table.column_stride);
+}
+
+/// Chunks as small as keeps every thread busy, larger where that still fills the device.
+Status add_tables(const StepArguments& args, const StepPlanner& planner, std::int32_t threads,
+                  std::int64_t resident_blocks, cuda::PrepareParams& params) {
+  if (args.tables == TableContract::kNone || args.num_requests == 0) return {};
+  const bool dense = args.tables == TableContract::kDense;
+  if (dense && args.dense_pages == 0) return {};
+  cuda::TableWork& work = params.tables;
+  work.pages = args.page_table;
+  work.window_pages = args.window_table;
+  work.dense_columns = dense ? args.dense_pages : -1;
+  work.vectors = can_use_vectors(args, planner.page_tokens());
+  const std::int64_t most_columns = step::pages_of_tokens(params.source.max_len, params.page_shift);
+  const std::int64_t columns = dense ? args.dense_pages : most_columns;
+  if (columns == 0) return {};
+  if (columns > std::numeric_limits<std::int32_t>::max()) {
+    return out_of_range("a page table of {} columns; the limit is 2147483647", columns);
+  }
+  const std::int64_t turn = std::int64_t{threads} * (work.vectors ? 4 : 1);
+  const std::int64_t turns = work.vectors ? 4 : 8;
+  const std::int64_t share = columns * args.num_requests / resident_blocks;
+  const std::int64_t rounded = (share + turn - 1) / turn * turn;
+  std::int64_t chunk = std::clamp(rounded, turn, turn * turns);
+  // Numbers of chunks are 32-bit on the device.
+  while ((columns + chunk - 1) / chunk * args.num_requests >
+         std::numeric_limits<std::int32_t>::max()) {
+    chunk *= 2;
+  }
+  work.chunk_columns = static_cast<std::int32_t>(chunk);
+  const std::int64_t per_row = (columns + chunk - 1) / chunk;
+  work.chunks_per_row = static_cast<std::int32_t>(per_row);
+  params.table_blocks =
+      static_cast<std::int32_t>(std::min(per_row * args.num_requests, resident_blocks));
+  return {};
+}
+
+}  // namespace
+
+Result<CudaStepPreparer> CudaStepPreparer::create(const StepPlanner& planner) {
+  int device = 0;
+  int multiprocessors = 0;
+  int major = 0;
+  ONEBEAT_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
+  ONEBEAT_RETURN_IF_CUDA_ERROR(
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  ONEBEAT_RETURN_IF_CUDA_ERROR(
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  if (major < 9) {
+    return unsupported("compute capability {}.x; prepare_step needs 9.0 or newer", major);
+  }
+  ONEBEAT_RETURN_IF_CUDA_ERROR(cuda::prepare_kernels_setup());
+  CudaStepPreparer preparer;
+  preparer.planner_ = &planner;
+  preparer.multiprocessors_ = multiprocessors;
+  return preparer;
+}
+
+Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& launch,
+                                 CUstream_st* stream) const {
+  ONEBEAT_RETURN_IF_ERROR(step::check_arguments(args, *planner_));
+  cuda::PrepareParams params;
+  params.source = request_source(args, *planner_);
+  ONEBEAT_RETURN_IF_ERROR(check_uniform_query_tokens(args, params.source));
+  params.num_active = args.num_active;
+  params.num_requests = args.num_requests;
+  if (args.page_map != PageMapKind::kNone) {
+    params.map = step::view_of(args.pages, args.page_map);
+    params.map_columns = args.pages.columns;
+  }
+  params.window = step::window_map_of(args);
+  params.page_shift = step::page_shift_of(planner_->page_tokens());
+  params.slots_end =
+      args.pool_pages == 0 ? kMaxSlots : std::min(kMaxSlots, args.pool_pages << params.page_shift);
+  params.updates = args.updates;
+  params.outputs = {args.out_lens,  args.cu_seqlens_q, args.cu_seqlens_k,
+                    args.positions, args.slots,        args.window_slots};
+  params.status = launch.status;
+  add_plans(args, *planner_, params);
+
+  const bool plans = params.num_plans > 0;
+  const std::int32_t threads = cuda::prepare_block_threads(args.num_requests, plans);
+  params.request_blocks = std::max(1, (args.num_requests + threads - 1) / threads);
+  const std::int64_t resident =
+      std::int64_t{multiprocessors_} * cuda::prepare_blocks_per_multiprocessor(threads, plans) -
+      params.num_plans - params.request_blocks;
+  ONEBEAT_RETURN_IF_ERROR(
+      add_tables(args, *planner_, threads, std::max<std::int64_t>(resident, 1), params));
+  return cuda_status(cuda::launch_prepare(params, launch.programmatic, stream), "prepare_step");
+}
+
+}  // namespace onebeat

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device planner: one block makes the plan of one class. A prefix sum over the requests' costs,
+// then every worker searches its own two cuts (cut_search.h). Requests are read in tiles of the
+// block; a batch of one tile keeps its records in shared memory for the search, a larger one
+// searches what it has written. The bytes are those of the CPU planner.
+//
+// Order: (1) scan and request records, barrier; (2) shares of the workers and one bit each on how
+// they touch their units, barrier; (3) partial results from those bits.
+#pragma once
+
+#include <cstdint>
+
+#include "device/block_scan.cuh"
+#include "onebeat/plan.h"
+#include "plan/cut_search.h"
+#include "plan/division.h"
+
+namespace onebeat::cuda {
+
+inline constexpr std::uint32_t kMaxPlanWorkers = 4096;
+
+/// Shared memory of a planning block besides the request records.
+struct PlanSpace {
+  ScanSpace scan;
+  std::uint32_t continues[kMaxPlanWorkers / 32 + 1];  // one bit per worker
+  std::uint32_t leaves[kMaxPlanWorkers / 32 + 1];
+  std::uint32_t passes[kMaxPlanWorkers / 32 + 1];
+};
+
+/// Bytes of shared memory for the request records of a tile, behind a PlanSpace: a record and a
+/// query offset for each request and one more.
+inline constexpr std::uint32_t kBytesPerTileRequest = 20;
+
+/// Requests as the search reads them.
+class SearchedRequests {
+ public:
+  ONEBEAT_HD SearchedRequests(const RequestRecord* records, const std::uint32_t* query_begin,
+                              std::uint32_t count)
+      : records_(records), query_begin_(query_begin), count_(count) {}
+  ONEBEAT_HD std::uint32_t count() const { return count_; }
+  ONEBEAT_HD std::uint64_t cost_begin(std::uint32_t r) const { return records_[r].cost_begin; }
+  ONEBEAT_HD RequestRecord record(std::uint32_t r) const { return records_[r]; }
+  ONEBEAT_HD std::uint32_t query_tokens(std::uint32_t r) const {
+    return query_begin_[r + 1] - query_begin_[r];
+  }
+
+ private:
+  const RequestRecord* records_;
+  const std::uint32_t* query_begin_;
+  std::uint32_t count_;
+};
+
+__device__ __forceinline__ void store_record(RequestRecord* out, std::uint64_t cost_begin,
+                                             std::uint32_t len, std::uint32_t first) {
+  *reinterpret_cast<uint4*>(out) = uint4{static_cast<std::uint32_t>(cost_begin),
+                                         static_cast<std::uint32_t>(cost_begin >> 32), len, first};
+}
+
+/// Writes request records and query offsets; leaves those of the last tile in shared memory, with
+/// the final record behind them. `read(b)` gives len and query_tokens of any request b < capacity;
+/// `count()` how many of them take part, asked for after the first tile's loads have been sent off.
+/// Returns the total cost. Ends past a barrier.
+template <int kItems, typename Read, typename Count>
+__device__ __forceinline__ std::uint64_t plan_requests(
+    const plan::Division& d, Read&& read, std::uint32_t capacity, Count&& count_of,
+    std::uint32_t& count, RequestRecord* out_records, std::uint32_t* out_queries,
+    RequestRecord* tile_records, std::uint32_t* tile_queries, ScanSpace& space) {
+  const std::uint32_t tile_size = blockDim.x * kItems;
+  ScanPair carry;
+  std::uint32_t base = 0;
+  do {
+    if (base > 0) __syncthreads();  // the tile's memory is written again
+    const std::uint32_t place = threadIdx.x * kItems;
+    std::uint64_t costs[kItems];
+    std::uint32_t tokens[kItems], lens[kItems], firsts[kItems];
+    ScanPair sum;
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      tokens[i] = lens[i] = 0;
+      const std::uint32_t b = base + place + static_cast<std::uint32_t>(i);
+      if (b < capacity) {
+        const auto request = read(b);
+        tokens[i] = request.query_tokens;
+        lens[i] = request.len;
+      }
+    }
+    if (base == 0) count = count_of();
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      costs[i] = 0;
+      firsts[i] = 0;
+      const std::uint32_t b = base + place + static_cast<std::uint32_t>(i);
+      if (b < count) {
+        firsts[i] = plan::first_visible_token(d, lens[i], tokens[i]);
+        costs[i] = plan::units_of(d, tokens[i]) * plan::unit_cost(d, lens[i], firsts[i]);
+      } else {
+        tokens[i] = lens[i] = 0;
+      }
+      sum.wide += costs[i];
+      sum.narrow += tokens[i];
+    }
+    ScanPair tile_total;
+    ScanPair begin = block_exclusive_sum(sum, tile_total, space);
+    begin.wide += carry.wide;
+    begin.narrow += carry.narrow;
+#pragma unroll
+    for (int i = 0; i < kItems; ++i) {
+      const std::uint32_t at = place + static_cast<std::uint32_t>(i);
+      store_record(tile_records + at, begin.wide, lens[i], firsts[i]);
+      tile_queries[at] = begin.narrow;
+      begin.wide += costs[i];
+      begin.narrow += tokens[i];
+    }
+    carry.wide += tile_total.wide;
+    carry.narrow += tile_total.narrow;
+    if (threadIdx.x == 0) {
+      store_record(tile_records + tile_size, carry.wide, 0, 0);
+      tile_queries[tile_size] = carry.narrow;
+    }
+    __syncthreads();
+    for (std::uint32_t i = threadIdx.x; i < tile_size && base + i < count; i += blockDim.x) {
+      reinterpret_cast<uint4*>(out_records)[base + i] = reinterpret_cast<uint4*>(tile_records)[i];
+      out_queries[base + i] = tile_queries[i];
+    }
+    base += tile_size;
+  } while (base < count);
+  if (threadIdx.x == 0) {
+    store_record(out_records + count, carry.wide, 0, 0);
+    out_queries[count] = carry.narrow;
+  }
+  return carry.wide;
+}
+
+/// Writes all worker records. Requires: a barrier since the requests were written.
+__device__ __forceinline__ void plan_workers(const plan::Division& d,
+                                             const SearchedRequests& requests, std::uint64_t total,
+                                             WorkerRecord* workers, PlanSpace& space) {
+  const std::uint32_t active = plan::active_workers(d, total);
+  for (std::uint32_t base = 0; base < active; base += blockDim.x) {
+    const std::uint32_t w = base + threadIdx.x;
+    plan::WorkerShare share;
+    if (w < active) {
+      share = plan::share_of(d, requests, total, active, w);
+      // The last 8 bytes, the partial results, follow below.
+      const WorkerRecord& record = share.record;
+      *reinterpret_cast<uint4*>(workers + w) =
+          uint4{record.stamp, record.begin_request, record.begin_tile, record.end_request};
+      reinterpret_cast<uint2*>(workers + w)[2] =
+          uint2{record.end_tile, record.begin_unit | (std::uint32_t{record.end_unit} << 16)};
+    }
+    const std::uint32_t continues = __ballot_sync(0xffffffffu, share.continues);
+    const std::uint32_t leaves = __ballot_sync(0xffffffffu, share.leaves);
+    const std::uint32_t passes = __ballot_sync(0xffffffffu, share.passes);
+    if (threadIdx.x % 32 == 0 && w < active) {
+      space.continues[w / 32] = continues;
+      space.leaves[w / 32] = leaves;
+      space.passes[w / 32] = passes;
+    }
+  }
+  __syncthreads();
+  for (std::uint32_t w = threadIdx.x; w < d.workers; w += blockDim.x) {
+    WorkerRecord record;
+    auto* out = reinterpret_cast<uint4*>(workers + w);
+    if (w >= active) {
+      out[0] = uint4{0, 0, 0, 0};
+      out[1] = uint4{0, 0, 0, 0};
+      continue;
+    }
+    const std::uint32_t bit = 1u << (w % 32);
+    plan::set_partials(record, (space.continues[w / 32] & bit) != 0,
+                       (space.leaves[w / 32] & bit) != 0, (space.passes[w / 32] & bit) != 0,
+                       space.passes, w);
+    const std::uint32_t low =
+        record.continued_partials | (std::uint32_t{record.continued_owner} << 16);
+    reinterpret_cast<uint2*>(out)[3] = uint2{low, record.started_partials};
+  }
+}
+
+/// Makes one plan. All threads of the block call it; for `read` and `count_of` see plan_requests().
+/// kOneTile: capacity <= blockDim.x * kItems.
+template <int kItems, bool kOneTile, typename Read, typename Count>
+__device__ __forceinline__ void plan_class(const plan::Division& d, std::byte* plan, Read&& read,
+                                           std::uint32_t capacity, Count&& count_of,
+                                           PlanSpace& space, std::byte* tile_space) {
+  const plan::Layout layout = plan::layout_of(d.workers, d.capacity);
+  auto* records = reinterpret_cast<RequestRecord*>(plan + layout.requests_offset);
+  auto* queries = reinterpret_cast<std::uint32_t*>(plan + layout.queries_offset);
+  auto* workers = reinterpret_cast<WorkerRecord*>(plan + layout.workers_offset);
+  const std::uint32_t tile_size = blockDim.x * kItems;
+  auto* tile_records = reinterpret_cast<RequestRecord*>(tile_space);
+  auto* tile_queries = reinterpret_cast<std::uint32_t*>(tile_records + tile_size + 1);
+
+  std::uint32_t count = 0;
+  const std::uint64_t total = plan_requests<kItems>(
+      d, read, capacity, count_of, count, records, queries, tile_records, tile_queries, space.scan);
+  if (threadIdx.x == 0) {
+    *reinterpret_cast<PlanHeader*>(plan) = plan::header_of(d, count, total);
+  }
+  if constexpr (kOneTile) {
+    plan_workers(d, SearchedRequests(tile_records, tile_queries, count), total, workers, space);
+  } else {
+    __syncthreads();
+    plan_workers(d, SearchedRequests(records, queries, count), total, workers, space);
+  }
+}
+
+}  // namespace onebeat::cuda

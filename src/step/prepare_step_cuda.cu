@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of prepare_step. Every block does one thing (a plan, a run of requests, chunks of
+// tables) and none waits for another; what two of them need, both compute. Contract P1: every block
+// passes the dependency wait before it exits; P2: nothing is read or written before it.
+#include "device/dependent_launch.cuh"
+#include "step/plan_block.cuh"
+#include "step/prepare_step_cuda.h"
+#include "step/request_block.cuh"
+#include "step/table_block.cuh"
+
+namespace onebeat::cuda {
+namespace {
+
+static_assert(kMostDeviceWorkers == kMaxPlanWorkers);
+
+constexpr int kTableThreads = 256;
+constexpr int kTableBlocks = 3;  // per multiprocessor
+
+/// Shared memory that a block uses for its one role; plans also use what follows.
+union RoleSpace {
+  PlanSpace plan;
+  ScanSpace requests;
+  TableSpace tables;
+};
+
+struct StepRead {
+  const PrepareParams& p;
+  std::uint32_t& faults;
+  __device__ step::Request operator()(std::uint32_t b) const {
+    return step::read_request(p.source, static_cast<std::int32_t>(b), faults);
+  }
+};
+
+template <int kItems, bool kOneTile>
+__device__ __forceinline__ void prepare_plan(const PrepareParams& p, const PlanTask& task,
+                                             PlanSpace& space, std::byte* tile_space) {
+  const std::int32_t loaded_active = load_active(p);
+  for (std::uint32_t i = threadIdx.x; i < task.counter_words; i += blockDim.x) task.counters[i] = 0;
+  if (task.plan == nullptr) return;
+  std::uint32_t ignored = 0;  // reported by the request blocks
+  plan_class<kItems, kOneTile>(
+      task.division, task.plan, StepRead{p, ignored}, static_cast<std::uint32_t>(p.num_requests),
+      [&] { return checked_active(p, loaded_active, ignored); }, space, tile_space);
+}
+
+__device__ __forceinline__ void prepare_rest(const PrepareParams& p, std::uint32_t block,
+                                             RoleSpace& space) {
+  const auto request_blocks = static_cast<std::uint32_t>(p.request_blocks);
+  if (block < request_blocks) {
+    prepare_requests(p, block, space.requests);
+  } else {
+    prepare_tables(p, block - request_blocks, space.tables);
+  }
+}
+
+/// Plans, requests and tables. Blocks have at most 512 threads; the bound of 768 grants 80
+/// registers, with which nothing spills and three blocks of 256 share a multiprocessor.
+template <int kItems, bool kOneTile>
+__global__ void __launch_bounds__(768, 1)
+    prepare_with_plans(const __grid_constant__ PrepareParams p) {
+  extern __shared__ __align__(16) std::byte shared[];
+  auto& space = *reinterpret_cast<RoleSpace*>(shared);
+  wait_for_predecessors();
+  let_dependents_start();
+  const auto plans = static_cast<std::uint32_t>(p.num_plans);
+  if (blockIdx.x < plans) {
+    prepare_plan<kItems, kOneTile>(p, p.plans[blockIdx.x], space.plan, shared + sizeof(RoleSpace));
+  } else {
+    prepare_rest(p, blockIdx.x - plans, space);
+  }
+}
+
+/// Requests and tables: fewer registers, so that more blocks copy at a time.
+__global__ void __launch_bounds__(kTableThreads, kTableBlocks)
+    prepare_tables_only(const __grid_constant__ PrepareParams p) {
+  extern __shared__ __align__(16) std::byte shared[];
+  wait_for_predecessors();
+  let_dependents_start();
+  prepare_rest(p, blockIdx.x, *reinterpret_cast<RoleSpace*>(shared));
+}
+
+std::size_t shared_bytes(std::int32_t block_threads, int items, bool plans) {
+  static_assert(sizeof(RoleSpace) % 16 == 0);
+  if (!plans) return sizeof(RoleSpace);
+  const auto tile = static_cast<std::size_t>(block_threads) * static_cast<std::size_t>(items);
+  return sizeof(RoleSpace) + (tile + 1) * kBytesPerTileRequest;
+}
+
+// Small steps: a thread for each request. Middle ones stay with the small block, whose barriers are
+// cheap. Large ones go through tiles of 4,096.
+constexpr std::int32_t kSmallPlanThreads = 256;
+constexpr std::int32_t kLargePlanThreads = 512;
+constexpr int kMiddleItems = 4;
+constexpr int kLargeItems = 8;
+
+struct Variant {
+  void (*kernel)(PrepareParams);
+  std::int32_t threads;
+  int items;
+};
+
+Variant variant_for(std::int32_t num_requests) {
+  if (num_requests <= kSmallPlanThreads) return {prepare_with_plans<1, true>, kSmallPlanThreads, 1};
+  if (num_requests <= kSmallPlanThreads * kMiddleItems) {
+    return {prepare_with_plans<kMiddleItems, true>, kSmallPlanThreads, kMiddleItems};
+  }
+  if (num_requests <= kLargePlanThreads * kLargeItems) {
+    return {prepare_with_plans<kLargeItems, true>, kLargePlanThreads, kLargeItems};
+  }
+  return {prepare_with_plans<kLargeItems, false>, kLargePlanThreads, kLargeItems};
+}
+
+}  // namespace
+
+cudaError_t prepare_kernels_setup() {
+  const auto most = static_cast<int>(shared_bytes(kLargePlanThreads, kLargeItems, true));
+  constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
+  cudaError_t error = cudaFuncSetAttribute(prepare_with_plans<kLargeItems, true>, kAttribute, most);
+  if (error != cudaSuccess) return error;
+  return cudaFuncSetAttribute(prepare_with_plans<kLargeItems, false>, kAttribute, most);
+}
+
+std::int32_t prepare_block_threads(std::int32_t num_requests, bool plans) {
+  return plans ? variant_for(num_requests).threads : kTableThreads;
+}
+
+std::int32_t prepare_blocks_per_multiprocessor(std::int32_t block_threads, bool plans) {
+  return plans ? 768 / block_threads : kTableBlocks;
+}
+
+cudaError_t launch_prepare(const PrepareParams& params, bool programmatic, cudaStream_t stream) {
+  const bool plans = params.num_plans > 0;
+  const Variant variant =
+      plans ? variant_for(params.num_requests) : Variant{prepare_tables_only, kTableThreads, 0};
+  cudaLaunchConfig_t config = {};
+  config.gridDim =
+      dim3(static_cast<unsigned>(params.num_plans + params.request_blocks + params.table_blocks));
+  config.blockDim = dim3(static_cast<unsigned>(variant.threads));
+  config.dynamicSmemBytes = shared_bytes(variant.threads, variant.items, plans);
+  config.stream = stream;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = programmatic ? 1 : 0;
+  return cudaLaunchKernelEx(&config, variant.kernel, params);
+}
+
+}  // namespace onebeat::cuda
