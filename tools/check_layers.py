@@ -33,6 +33,7 @@ PUBLIC_HEADERS = {
     "compute": "base",
     "thread_pool": "device",
     "geometry": "plan",
+    "step_cuda": "step",
     "sampling": "ops",
     "tokenizer": "text",
     "generate": "engine",

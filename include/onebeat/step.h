@@ -133,7 +133,7 @@ struct StepArguments {
   PageMapKind page_map = PageMapKind::kNone;
   IndexTable pages;
   PageUpdates updates;
-  /// Pages of the pool; slots of new tokens on other pages are refused (device: clamped and
+  /// Pages of the pool; slots of new tokens on other pages are refused (device: slot -1,
   /// reported). 0: unchecked.
   std::int64_t pool_pages = 0;
   /// Slot in the sliding-window pool of each slot of the full pool; needed for window_table and
