@@ -41,7 +41,7 @@ TEST(SmolLM2Tokenizer, GivesTheIdsOfHuggingFaceTokenizers) {
   EXPECT_EQ(tokenizer->bos(), 1);
   EXPECT_EQ(tokenizer->eos(), 2);
 
-  // The vocabulary has no token for 21 of the 256 bytes, among them five control characters. Texts
+  // The vocabulary has no token for 21 of the 256 bytes, among them six control characters. Texts
   // lose them.
   std::array<bool, 256> has_token{};
   for (std::int32_t id = 0; id < tokenizer->vocabulary_size(); ++id) {

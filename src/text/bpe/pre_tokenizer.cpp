@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// Which characters are letters and numerals is PCRE2's knowledge: Unicode 14 in PCRE2 10.40
+// to 10.42. Characters that came later are cut as symbols
+// (docs/decisions/0002-bytes-and-characters-without-a-name.md).
 #include "text/bpe/pre_tokenizer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

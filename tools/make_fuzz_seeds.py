@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Remakes the seeds of the fuzz targets in tests/fuzz/: small valid inputs from which the fuzzers set out."""
+import struct
+from pathlib import Path
+
+SEEDS = Path(__file__).resolve().parent.parent / "tests" / "fuzz"
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+CODES = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
+
+
+def text(value):
+    raw = value.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def value(kind, v):
+    return text(v) if kind == STRING else struct.pack("<" + CODES[kind], v)
+
+
+def entry(key, kind, v):
+    return text(key) + struct.pack("<I", kind) + value(kind, v)
+
+
+def array(key, kind, values):
+    return text(key) + struct.pack("<IIQ", ARRAY, kind, len(values)) + b"".join(value(kind, v) for v in values)
+
+
+def gguf(entries, tensors=(), version=3, alignment=32):
+    """`tensors`: (name, type number, shape, bytes)."""
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(entries)) + b"".join(entries)
+    padded = lambda raw: raw + bytes(-len(raw) % alignment)
+    data = b""
+    for name, kind, shape, raw in tensors:
+        out += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, len(data))
+        data += padded(raw)
+    return padded(out) + data if tensors else out
+
+
+def tokenizer(rule, text_, merges=(), special=(), raw=1, missing=ord("a"), stop=b"", parse=0):
+    """The input of tokenizer_fuzz: rule, kind of spec, missing byte, merges (left, right), special tokens, then text."""
+    out = bytes([rule, raw, missing, len(merges)])
+    for left, right in merges:
+        out += bytes([left, right & 0xff, right >> 8])
+    out += bytes([len(special)])
+    for kind, token in special:
+        out += bytes([kind, len(token)]) + token
+    return out + bytes([len(stop)]) + stop + bytes([parse]) + text_
+
+
+def main():
+    scalars = [entry(f"k.{kind}", kind, {STRING: "text", BOOL: True}.get(kind, 1)) for kind in (*CODES, STRING)]
+    arrays = [array(f"a.{kind}", kind, [1, 0]) for kind in CODES] + [array("a.strings", STRING, ["one", "", "three"])]
+    nested = text("nested") + struct.pack("<IIQIQB", ARRAY, ARRAY, 1, U8, 1, 7)
+    seeds = {
+        "gguf_fuzz/metadata.gguf": gguf(scalars + arrays + [nested]),
+        "gguf_fuzz/version2.gguf": gguf([entry("general.alignment", U32, 8)], [("w", 0, (1,), bytes(4))], 2, 8),
+        "gguf_fuzz/tensors.gguf": gguf(
+            [entry("general.architecture", STRING, "llama")],
+            [("f32", 0, (2, 3), bytes(24)), ("q4_1", 3, (32, 2), bytes(40)), ("q4_k", 12, (256,), bytes(144)),
+             ("bf16", 30, (3, 1, 1, 2), bytes(12))]),
+        "tokenizer_fuzz/smollm": tokenizer(1, "don't 12  é😀\r\n  x".encode(), [(104, 101), (32, 256)]),
+        "tokenizer_fuzz/special": tokenizer(2, b"a<|x|>b\xff<|x|", [(60, 124)], [(2, b"<|x|>"), (3, b"<|")], stop=b"<|", parse=0),
+        "tokenizer_fuzz/hostile": tokenizer(3, b"abab", [(97, 98)], [(0, b"\xff"), (0, b"")], raw=0, missing=200),
+    }
+    for name, data in seeds.items():
+        (SEEDS / name).parent.mkdir(parents=True, exist_ok=True)
+        (SEEDS / name).write_bytes(data)
+        print(f"{name}: {len(data)} bytes")
+
+
+if __name__ == "__main__":
+    main()
