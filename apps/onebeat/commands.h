@@ -37,8 +37,10 @@ void add_bench_command(CLI::App& app, Outcome& outcome);
 /// Adds itself to the `bench` command.
 void add_bench_limits_command(CLI::App& bench, Outcome& outcome);
 void add_bench_prepare_command(CLI::App& bench, Outcome& outcome);
+void add_bench_step_command(CLI::App& bench, Outcome& outcome);
 void add_detokenize_command(CLI::App& app, Outcome& outcome);
 void add_doctor_command(CLI::App& app, Outcome& outcome);
+void add_generate_command(CLI::App& app, Outcome& outcome);
 void add_ls_command(CLI::App& app, Outcome& outcome);
 void add_plan_command(CLI::App& app, Outcome& outcome);
 void add_pull_command(CLI::App& app, Outcome& outcome);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// `onebeat bench step`: prompt and decode speed of a model at some contexts, beside the machine's
+// read bandwidth.
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json_text.h"
+#include "bench_report.h"
+#include "commands.h"
+#include "device/read_bandwidth.h"
+#include "engine_options.h"
+#include "onebeat/thread_pool.h"
+
+namespace onebeat::cli {
+namespace {
+
+struct StepOptions {
+  ModelOptions model;
+  std::vector<std::int32_t> contexts = {16, 512, 2048};
+  std::int32_t tokens = 64;
+  std::int32_t repeats = 3;
+  std::string format = "text";
+};
+
+struct Measured {
+  std::int32_t context = 0;
+  double prefill_tok_s = 0;
+  double decode_tok_s = 0;
+  double decode_slowest_tok_s = 0;
+  double bytes_per_token = 0;  ///< Weights, and the KV of the mean context of the decoded tokens.
+  double share = 0;            ///< bytes_per_token * decode_tok_s / measured bandwidth.
+};
+
+/// Ids that repeat nothing a model could make easier.
+std::vector<std::int32_t> make_prompt(std::int32_t tokens, std::int32_t vocabulary) {
+  std::vector<std::int32_t> prompt;
+  for (std::int64_t i = 0; i < tokens; ++i)
+    prompt.push_back(static_cast<std::int32_t>(i * 7919 % vocabulary));
+  return prompt;
+}
+
+/// The best of some runs: what the machine can do; the slowest says how much others were in the
+/// way.
+Result<Measured> measure(Engine& engine, const StepOptions& options, std::int32_t context,
+                         double bytes_per_second) {
+  const std::vector<std::int32_t> prompt = make_prompt(context, engine.facts().vocabulary);
+  Measured best;
+  best.context = context;
+  for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {
+    GenerateRequest request;
+    request.prompt = prompt;
+    request.max_tokens = options.tokens + 1;
+    ONEBEAT_ASSIGN_OR_RETURN(const GenerateResult result, engine.generate(request));
+    const double decode = result.timings.decode_tokens_per_second();
+    best.prefill_tok_s = std::max(best.prefill_tok_s, result.timings.prefill_tokens_per_second());
+    best.decode_slowest_tok_s = repeat == 0 ? decode : std::min(best.decode_slowest_tok_s, decode);
+    best.decode_tok_s = std::max(best.decode_tok_s, decode);
+  }
+  best.bytes_per_token =
+      static_cast<double>(engine.facts().bytes_per_pass) +
+      static_cast<double>(engine.facts().kv_bytes_per_token) * (context + options.tokens / 2.0);
+  best.share = best.bytes_per_token * best.decode_tok_s / bytes_per_second;
+  return best;
+}
+
+std::string to_json(const StepOptions& options, const Engine& engine, double read,
+                    const std::vector<Measured>& rows) {
+  std::string json = fmt::format(
+      "{{\"bench\":\"step\",\"device\":\"cpu\",\"cpu\":{},\"threads\":{},\"isa\":\"{}\","
+      "\"compute\":\"{}\","
+      "\"date\":\"{}\",\"version\":\"{}\",\"model\":{},\"limit\":\"bytes per token at the read "
+      "bandwidth of the same "
+      "threads, same "
+      "run\",\"read_gb_per_s\":{:.3f},\"decode_tokens\":{},\"repeats\":{},\"results\":[",
+      json_quoted(cpu_name()), engine.threads(), to_string(engine.isa()), options.model.compute,
+      today(), ONEBEAT_VERSION, json_quoted(engine.facts().name), read, options.tokens,
+      options.repeats);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Measured& row = rows[i];
+    json += fmt::format(
+        "{}{{\"context\":{},\"prefill_tok_s\":{:.1f},\"decode_tok_s\":{:.2f},\"decode_slowest_tok_"
+        "s\":{:.2f},"
+        "\"bytes_per_token\":{:.0f},\"share\":{:.3f}}}",
+        i == 0 ? "" : ",", row.context, row.prefill_tok_s, row.decode_tok_s,
+        row.decode_slowest_tok_s, row.bytes_per_token, row.share);
+  }
+  return json + "]}\n";
+}
+
+std::string to_text(const Engine& engine, double read, const std::vector<Measured>& rows) {
+  std::string text =
+      fmt::format("{}, {} threads, {}; reads {:.2f} GB/s\n{:>8} {:>14} {:>13} {:>13} {:>9} {:>6}\n",
+                  cpu_name(), engine.threads(), to_string(engine.isa()), read, "context",
+                  "prefill tok/s", "decode tok/s", "(slowest)", "MB/token", "share");
+  for (const Measured& row : rows) {
+    text += fmt::format("{:>8} {:>14.1f} {:>13.2f} {:>13.2f} {:>9.2f} {:>6.2f}\n", row.context,
+                        row.prefill_tok_s, row.decode_tok_s, row.decode_slowest_tok_s,
+                        row.bytes_per_token * 1e-6, row.share);
+  }
+  return text;
+}
+
+Status run_step(const StepOptions& options) {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load_engine(options.model));
+  double read = 0;
+  {
+    ONEBEAT_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool,
+                             ThreadPool::create(engine->threads()));
+    ONEBEAT_ASSIGN_OR_RETURN(read, measure_read_bandwidth(*pool, std::size_t{256} * 1000 * 1000));
+  }
+  std::vector<Measured> rows;
+  for (const std::int32_t context : options.contexts) {
+    ONEBEAT_ASSIGN_OR_RETURN(const Measured row, measure(*engine, options, context, read * 1e9));
+    rows.push_back(row);
+  }
+  const std::string report = options.format == "json" ? to_json(options, *engine, read, rows)
+                                                      : to_text(*engine, read, rows);
+  std::fwrite(report.data(), 1, report.size(), stdout);
+  return {};
+}
+
+}  // namespace
+
+void add_bench_step_command(CLI::App& bench, Outcome& outcome) {
+  const auto options = std::make_shared<StepOptions>();
+  CLI::App* command =
+      bench.add_subcommand("step", "Prompts and decode steps of a model, one request");
+  add_model_options(command, options->model);
+  command
+      ->add_option("--contexts", options->contexts, "Tokens of the prompt before the decoded ones")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--tokens", options->tokens, "Decode steps of each run")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--repeats", options->repeats, "Runs of each context; the best counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--format", options->format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  command->callback([options, &outcome] { outcome.finish(run_step(*options)); });
+}
+
+}  // namespace onebeat::cli

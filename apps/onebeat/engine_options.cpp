@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine_options.h"
+
+#include <map>
+
+#include "base/error.h"
+#include "engine/loading/tokenizer_from_gguf.h"
+#include "model/hub/model_cache.h"
+#include "onebeat/thread_pool.h"
+
+namespace onebeat::cli {
+namespace {
+
+Status check_device(const std::string& device) {
+  if (device == "auto" || device == "cpu") return {};
+  return make_error(StatusCode::kUnavailable,
+                    "device {}: models run on the CPU only so far; use --device cpu", device);
+}
+
+EngineOptions engine_options(const ModelOptions& options) {
+  EngineOptions chosen;
+  chosen.threads = options.threads;
+  chosen.context_tokens = options.context;
+  chosen.compute = options.compute == "f32" ? ComputeMode::kF32 : ComputeMode::kAuto;
+  if (options.kv_type == "f32") chosen.kv_type = KvType::kF32;
+  if (options.kv_type == "f16") chosen.kv_type = KvType::kF16;
+  if (options.kv_type == "bf16") chosen.kv_type = KvType::kBF16;
+  for (const CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni}) {
+    if (options.isa == to_string(isa)) chosen.isa = isa;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+void add_model_options(CLI::App* command, ModelOptions& options) {
+  command
+      ->add_option("-m,--model", options.model, "A .gguf file, or a name that `onebeat pull` knows")
+      ->required();
+  command->add_option("--device", options.device, "auto or cpu")->capture_default_str();
+  command
+      ->add_option("--compute", options.compute, "auto: the fastest; f32: exact to fp32 rounding")
+      ->check(CLI::IsMember({"auto", "f32"}))
+      ->capture_default_str();
+  command
+      ->add_option("--kv-type", options.kv_type,
+                   "Numbers in the KV cache; auto: f16, or f32 with --compute f32")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
+      ->capture_default_str();
+  command
+      ->add_option("--isa", options.isa,
+                   "Instruction set of the matrix products; auto: the best there is")
+      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512vnni"}))
+      ->capture_default_str();
+  command
+      ->add_option("--threads", options.threads,
+                   "Threads that compute; without it one for each processor")
+      ->check(CLI::Range(1, ThreadPool::kMaxThreads));
+  command->add_option("--context", options.context,
+                      "Most tokens of prompt and reply; without it the model's own, at most 8192");
+}
+
+Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options) {
+  ONEBEAT_RETURN_IF_ERROR(check_device(options.device));
+  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(options.model));
+  return Engine::load(path, engine_options(options));
+}
+
+Result<LoadedModel> load_model(const ModelOptions& options) {
+  LoadedModel loaded;
+  ONEBEAT_ASSIGN_OR_RETURN(loaded.engine, load_engine(options));
+  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(options.model));
+  ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
+  ONEBEAT_ASSIGN_OR_RETURN(Tokenizer tokenizer, make_tokenizer(file));
+  loaded.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  if (loaded.tokenizer->vocabulary_size() > loaded.engine->facts().vocabulary) {
+    return data_loss("{}: the tokenizer has {} tokens, the embedding table {} rows", path.string(),
+                     loaded.tokenizer->vocabulary_size(), loaded.engine->facts().vocabulary);
+  }
+  return loaded;
+}
+
+}  // namespace onebeat::cli

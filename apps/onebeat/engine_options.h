@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of every command that runs a model.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "onebeat/engine.h"
+#include "text/tokenizer.h"
+
+namespace onebeat::cli {
+
+struct ModelOptions {
+  std::string model;
+  std::string device = "auto";
+  std::string compute = "auto";
+  std::string kv_type = "auto";
+  std::string isa = "auto";
+  std::optional<int> threads;
+  std::optional<std::int64_t> context;
+};
+
+/// Adds --model, --device, --compute, --kv-type, --isa, --threads and --context.
+void add_model_options(CLI::App* command, ModelOptions& options);
+
+struct LoadedModel {
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+
+/// Loads the engine alone. Errors: those of resolve_model() and Engine::load(); kUnavailable for a
+/// device that is not there.
+[[nodiscard]] Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options);
+/// Loads engine and tokenizer.
+[[nodiscard]] Result<LoadedModel> load_model(const ModelOptions& options);
+
+}  // namespace onebeat::cli
