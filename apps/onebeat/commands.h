@@ -34,7 +34,8 @@ class Outcome {
 };
 
 void add_bench_command(CLI::App& app, Outcome& outcome);
-/// Adds itself to the `bench` command.
+/// Add themselves to the `bench` command.
+void add_bench_attention_command(CLI::App& bench, Outcome& outcome);
 void add_bench_limits_command(CLI::App& bench, Outcome& outcome);
 void add_bench_prepare_command(CLI::App& bench, Outcome& outcome);
 void add_bench_step_command(CLI::App& bench, Outcome& outcome);

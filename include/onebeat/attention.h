@@ -46,7 +46,7 @@ struct KvPool {
 
 /// How a pool that we lay out ourselves orders a page.
 enum class KvLayout : std::uint8_t {
-  kRuns,  ///< [page][head][token][d]: a head's tokens of a page are one run. The engine's own.
+  kRuns,  ///< [head][page][token][d]: pages given out in order make long runs. The engine's own.
   kNhd,   ///< [page][token][head][d]: what other engines keep.
 };
 

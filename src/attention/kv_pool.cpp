@@ -14,12 +14,18 @@ KvPool make_kv_pool(const AttentionGeometry& geometry, KvLayout layout, std::int
   pool.num_kv_heads = geometry.num_kv_heads;
   pool.head_dim = geometry.head_dim;
   pool.head_dim_v = geometry.head_dim_v;
-  const bool runs = layout == KvLayout::kRuns;
+  const std::int64_t tokens = geometry.page_tokens;
   const auto set = [&](std::int64_t dim, std::int64_t& page, std::int64_t& token,
                        std::int64_t& head) {
-    page = dim * geometry.num_kv_heads * geometry.page_tokens;
-    token = runs ? dim : dim * geometry.num_kv_heads;
-    head = runs ? dim * geometry.page_tokens : dim;
+    if (layout == KvLayout::kRuns) {
+      token = dim;
+      page = tokens * dim;
+      head = num_pages * tokens * dim;
+    } else {
+      head = dim;
+      token = geometry.num_kv_heads * dim;
+      page = tokens * geometry.num_kv_heads * dim;
+    }
   };
   set(geometry.head_dim, pool.k_page_stride, pool.k_token_stride, pool.k_head_stride);
   set(geometry.head_dim_v, pool.v_page_stride, pool.v_token_stride, pool.v_head_stride);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// With pages of 4 KiB a KV cache of some GB misses the TLB at every run of tokens, and the processor's prefetchers stop
-// at each page's end; huge pages cure both.
+// With pages of 4 KiB a KV cache of some GB misses the TLB at every run of tokens, and the
+// processor's prefetchers stop at each page's end; huge pages cure both.
 #include "device/host_buffer.h"
 
 #include <sys/mman.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HostBuffer: a large piece of host memory, such as a KV pool, in huge pages where the system has them.
+// HostBuffer: a large piece of host memory, such as a KV pool, in huge pages where the system has
+// them.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,8 @@
 
 namespace onebeat {
 
-/// Owns zeroed memory that begins at a multiple of 2 MiB. Movable. The system gives pages when they are first written,
-/// so it costs what is used of it.
+/// Owns zeroed memory that begins at a multiple of 2 MiB. Movable. The system gives pages when they
+/// are first written, so it costs what is used of it.
 class HostBuffer {
  public:
   /// Errors: kResourceExhausted naming the size.

@@ -116,6 +116,7 @@ TEST(BatchInvariance, WorkersThreadsAndCompanyChangeNoBit) {
           decode_attention(alone_plan.plan(), alone.launch, alone_plan.scratch(), *one).ok());
 
       BatchOptions options{.geometry = g};
+      options.layout = KvLayout::kNhd;  // its pages are contiguous, as copy_request() needs
       options.geometry.workers = 1 + below(100);
       const std::size_t place = static_cast<std::size_t>(below(6));
       for (std::size_t r = 0; r < 6; ++r) {

@@ -38,19 +38,50 @@ constexpr int kConvertFromRows = 9;
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-template <class Element>
-HWY_INLINE void fetch_row(const void* base, std::int64_t offset, int dim) {
-  const char* row =
-      reinterpret_cast<const char*>(static_cast<const typename Element::Stored*>(base) + offset);
-  const int bytes = dim * static_cast<int>(sizeof(typename Element::Stored));
-  for (int at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+// Lines of memory are asked for at the pace at which lines are used, never in bursts: a core has
+// room for few requests, and loads that hit the second cache need the same room. They go to the
+// second cache, the first is too small.
+HWY_INLINE void fetch_line(const char* at) {
+  __builtin_prefetch(at, 0, 2);
 }
 
+// Walks the lines of up to four rows in rising order.
+class FetchWalk {
+ public:
+  template <class Element>
+  HWY_INLINE void begin(const void* base, const std::int64_t* offsets, int first, int count,
+                        int dim, Element) {
+    left_ = count - first < 4 ? count - first : 4;
+    bytes_ = dim * static_cast<int>(sizeof(typename Element::Stored));
+    at_ = 0;
+    row_ = 0;
+    for (int i = 0; i < left_; ++i) {
+      rows_[i] = reinterpret_cast<const char*>(static_cast<const typename Element::Stored*>(base) +
+                                               offsets[first + i]);
+    }
+  }
+  HWY_INLINE void next_line() {
+    if (row_ >= left_) return;
+    fetch_line(rows_[row_] + at_);
+    at_ += 64;
+    if (at_ >= bytes_) {
+      at_ = 0;
+      ++row_;
+    }
+  }
+
+ private:
+  const char* rows_[4] = {};
+  int left_ = 0, bytes_ = 0, at_ = 0, row_ = 0;
+};
+
+// The part of a row that one block of output vectors covers.
 template <class Element>
-HWY_INLINE void fetch_rows(const void* base, const std::int64_t* offsets, int begin, int end,
-                           int count, int dim) {
-  if (end > count) end = count;
-  for (int t = begin; t < end; ++t) fetch_row<Element>(base, offsets[t], dim);
+HWY_INLINE void fetch_part(const void* base, std::int64_t offset, int elements) {
+  const char* part =
+      reinterpret_cast<const char*>(static_cast<const typename Element::Stored*>(base) + offset);
+  for (int at = 0; at < elements * static_cast<int>(sizeof(typename Element::Stored)); at += 64)
+    fetch_line(part + at);
 }
 
 template <class Element, int kRows>
@@ -58,6 +89,8 @@ HWY_INLINE void score_rows(const StepInput& in, const void* k, const std::int64_
                            int first_row, bool fetch) {
   const FloatTag d;
   const auto* base = static_cast<const typename Element::Stored*>(k);
+  constexpr int kStepBytes = 4 * kLanes * static_cast<int>(sizeof(typename Element::Stored));
+  constexpr int kLinesPerStep = (kStepBytes + 63) / 64;
   const int dim = in.dim;
   const int whole = dim / kLanes * kLanes;
   const int q_stride = padded(dim);
@@ -69,7 +102,8 @@ HWY_INLINE void score_rows(const StepInput& in, const void* k, const std::int64_
                                                 base + k_offsets[t + 1 < last ? t + 1 : last],
                                                 base + k_offsets[t + 2 < last ? t + 2 : last],
                                                 base + k_offsets[t + 3 < last ? t + 3 : last]};
-    if (fetch) fetch_rows<Element>(in.k, in.next_k_offsets, t, t + 4, in.next_tokens, dim);
+    FetchWalk walk;
+    if (fetch) walk.begin(in.k, in.next_k_offsets, t, in.next_tokens, dim, Element());
     FloatVec sums[kRows][4];
     ONEBEAT_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -77,6 +111,8 @@ HWY_INLINE void score_rows(const StepInput& in, const void* k, const std::int64_
       for (int i = 0; i < 4; ++i) sums[r][i] = hn::Zero(d);
     }
     for (int at = 0; at < whole; at += kLanes) {
+      ONEBEAT_UNROLL
+      for (int line = 0; line < kLinesPerStep; ++line) walk.next_line();
       FloatVec keys[4];
       ONEBEAT_UNROLL
       for (int i = 0; i < 4; ++i) keys[i] = Element::load(d, token[i] + at);
@@ -180,7 +216,9 @@ HWY_INLINE void output_block(const StepInput& in, const void* v, const std::int6
     }
   }
   for (int t = 0; t < in.tokens; ++t) {
-    if (fetch) fetch_rows<Element>(in.v, in.next_v_offsets, t, t + 1, in.next_tokens, in.dim_v);
+    if (fetch && t < in.next_tokens) {
+      fetch_part<Element>(in.v, in.next_v_offsets[t] + at, kVectors * kLanes);
+    }
     const typename Element::Stored* token = base + v_offsets[t] + at;
     FloatVec values[kVectors];
     ONEBEAT_UNROLL
@@ -210,20 +248,16 @@ HWY_INLINE void output_rows(const StepInput& in, const void* v, const std::int64
   const int whole = in.dim_v / kLanes * kLanes;
   int at = 0;
   for (; at + kVectors * kLanes <= whole; at += kVectors * kLanes) {
-    output_block<Element, kRows, kVectors, false>(in, v, v_offsets, factors, first_row, at,
-                                                  fetch && at == 0);
+    output_block<Element, kRows, kVectors, false>(in, v, v_offsets, factors, first_row, at, fetch);
   }
   for (; at + 2 * kLanes <= whole; at += 2 * kLanes) {
-    output_block<Element, kRows, 2, false>(in, v, v_offsets, factors, first_row, at,
-                                           fetch && at == 0);
+    output_block<Element, kRows, 2, false>(in, v, v_offsets, factors, first_row, at, fetch);
   }
   for (; at + kLanes <= whole; at += kLanes) {
-    output_block<Element, kRows, 1, false>(in, v, v_offsets, factors, first_row, at,
-                                           fetch && at == 0);
+    output_block<Element, kRows, 1, false>(in, v, v_offsets, factors, first_row, at, fetch);
   }
   if (whole < in.dim_v) {
-    output_block<Element, kRows, 1, true>(in, v, v_offsets, factors, first_row, whole,
-                                          fetch && whole == 0);
+    output_block<Element, kRows, 1, true>(in, v, v_offsets, factors, first_row, whole, fetch);
   }
 }
 
@@ -258,7 +292,7 @@ void convert_tokens(const StepInput& in, const void* from, const std::int64_t* o
   const auto* base = static_cast<const typename Element::Stored*>(from);
   const int whole = dim / kLanes * kLanes;
   for (int t = 0; t < in.tokens; ++t) {
-    fetch_rows<Element>(from, next, t, t + 1, in.next_tokens, dim);
+    if (t < in.next_tokens) fetch_part<Element>(from, next[t], dim);
     const typename Element::Stored* token = base + offsets[t];
     float* to = in.converted + static_cast<std::int64_t>(t) * padded(dim);
     for (int at = 0; at < whole; at += kLanes) hn::StoreU(Element::load(d, token + at), d, to + at);
@@ -460,7 +494,9 @@ std::array<KernelTable, kVariants> all_tables() {
 }
 
 bool is_supported(const KernelTable& table) {
-  return (table.target & (hwy::SupportedTargets() | HWY_STATIC_TARGET)) != 0;
+  // Asked once: the processor takes microseconds to answer, under a hypervisor tens of them.
+  static const std::int64_t supported = hwy::SupportedTargets() | HWY_STATIC_TARGET;
+  return (table.target & supported) != 0;
 }
 
 }  // namespace
