@@ -105,8 +105,11 @@ TEST(BatchInvariance, WorkersThreadsAndCompanyChangeNoBit) {
     g.max_query_tokens = below(3) == 0 ? 1 + below(16) : 1;
     g.kv_type = below(2) == 0 ? KvType::kBF16 : KvType::kF32;
     const std::int32_t len = g.max_query_tokens + below(2500);
-    PoisonedBatch alone(
-        {.geometry = g, .lens = {len}, .sinks = true, .seed = seed + static_cast<unsigned>(round)});
+    PoisonedBatch alone({.geometry = g,
+                         .lens = {len},
+                         .layout = KvLayout::kNhd,
+                         .sinks = true,
+                         .seed = seed + static_cast<unsigned>(round)});
     PlannedBatch alone_plan(g, alone.plan_batch());
     const auto one = make_pool_for_test(1);
     for (const CpuVariant& variant : cpu_attention_variants()) {
