@@ -34,6 +34,7 @@ PUBLIC_HEADERS = {
     "thread_pool": "device",
     "geometry": "plan",
     "step_cuda": "step",
+    "attention_cuda": "attention",
     "sampling": "ops",
     "tokenizer": "text",
     "generate": "engine",

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "onebeat/attention_cuda.h"
 
 namespace onebeat {
 namespace {
@@ -102,6 +103,10 @@ Status check_head_rows(const char* name, const HeadRows<T>& rows, std::int64_t t
 
 template Status check_head_rows(const char*, const HeadRows<float>&, std::int64_t, std::int32_t,
                                 std::int32_t);
+template Status check_head_rows(const char*, const HeadRows<std::uint16_t>&, std::int64_t,
+                                std::int32_t, std::int32_t);
+template Status check_head_rows(const char*, const HeadRows<const std::uint16_t>&, std::int64_t,
+                                std::int32_t, std::int32_t);
 template Status check_head_rows(const char*, const HeadRows<const float>&, std::int64_t,
                                 std::int32_t, std::int32_t);
 
@@ -128,7 +133,8 @@ Status check_kv_pool(const KvPool& pool) {
                        pool.v_head_stride);
 }
 
-Status check_launch(const AttentionGeometry& geometry, const AttentionLaunch& launch,
+template <typename Launch>
+Status check_launch(const AttentionGeometry& geometry, const Launch& launch,
                     const LaunchExtent& extent) {
   const KvPool& pool = launch.kv;
   if (pool.page_tokens != geometry.page_tokens || pool.num_kv_heads != geometry.num_kv_heads ||
@@ -151,5 +157,9 @@ Status check_launch(const AttentionGeometry& geometry, const AttentionLaunch& la
   ONEBEAT_RETURN_IF_ERROR(check_pages(launch.pages, pool, extent));
   return check_score(launch.score);
 }
+
+template Status check_launch(const AttentionGeometry&, const AttentionLaunch&, const LaunchExtent&);
+template Status check_launch(const AttentionGeometry&, const CudaAttentionLaunch&,
+                             const LaunchExtent&);
 
 }  // namespace onebeat

@@ -16,7 +16,9 @@ struct LaunchExtent {
   std::int64_t longest = 0;           ///< Largest number of KV tokens.
 };
 
-[[nodiscard]] Status check_launch(const AttentionGeometry& geometry, const AttentionLaunch& launch,
+/// Of AttentionLaunch and CudaAttentionLaunch.
+template <typename Launch>
+[[nodiscard]] Status check_launch(const AttentionGeometry& geometry, const Launch& launch,
                                   const LaunchExtent& extent);
 
 /// The part of it that concerns the cache alone.

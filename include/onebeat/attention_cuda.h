@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decode attention on a CUDA device: one launch per layer executes a plan that lies in device
+// memory, splits and merges included. Structures and letters are those of onebeat/attention.h; all
+// pointers in them are device memory here, and 16-bit elements are bf16.
+//
+// Everything that a launch reads at run time (lengths, divisions, page ids) comes from the plan and
+// the page map, so a captured launch serves every later step of the same limits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "onebeat/attention.h"
+#include "onebeat/geometry.h"
+#include "onebeat/plan.h"
+#include "onebeat/status.h"
+
+struct CUstream_st;
+
+namespace onebeat {
+
+/// One compiled kernel. All give the same results up to rounding.
+struct CudaAttentionVariant {
+  std::string_view name;         ///< "mma_d128_r8", ...
+  std::int32_t head_dim = 0;     ///< D, and Dv.
+  std::int32_t tile_tokens = 0;  ///< N that the plan must have.
+  std::int32_t query_rows = 0;   ///< R * T done in one pass over the cache; more take more passes.
+  std::int32_t min_page_tokens = 1;  ///< Smaller pages need another variant.
+  std::int32_t threads = 0;          ///< Of a CTA.
+  std::int32_t shared_bytes = 0;     ///< Of a CTA; two fit a multiprocessor.
+};
+
+/// All variants of this build; the first that serves a geometry is its default. Static storage.
+[[nodiscard]] std::span<const CudaAttentionVariant> cuda_attention_variants();
+
+/// How one class of layers is planned for a device: put tile_tokens and workers into the geometry
+/// and give the cost model to the planner. Measured on an H200 (docs/kernels.md).
+struct CudaAttentionTuning {
+  std::int32_t tile_tokens = 64;
+  std::int32_t workers = 1;
+  CostModel cost;
+};
+
+/// Tuning for heads of `head_dim` on a device with this many multiprocessors.
+/// Errors: kUnsupported (no kernel has this head size).
+[[nodiscard]] Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim,
+                                                                std::int32_t multiprocessors);
+
+/// A plan in device memory. Borrowed.
+struct CudaPlan {
+  const std::byte* data = nullptr;  ///< 16-byte aligned.
+  std::uint32_t stamp = 0;          ///< plan_stamp() of the geometry that it was planned for.
+  std::int32_t workers = 0;         ///< W of that geometry.
+  std::int32_t capacity = 0;        ///< PlanLimits::max_requests of its planner.
+};
+
+/// What may start before the kernels that a launch follows are complete.
+enum class CudaOverlap : std::uint8_t {
+  kNone,        ///< An ordinary launch.
+  kLaunch,      ///< Programmatic dependent launch: CTAs start early and wait before they read.
+  kEarlyLoads,  ///< Also plan, page map and KV of earlier steps are read before the wait. Requires
+                ///< that the kernel *before* the one that this launch follows, and everything
+                ///< earlier, wrote them (attention of layer 1 and later: always true).
+};
+
+/// What a launch computes on.
+struct CudaAttentionLaunch {
+  HeadRows<const std::uint16_t> q;  ///< [tokens, H, D]; rows 16-byte aligned.
+  HeadRows<std::uint16_t> out;      ///< [tokens, H, D]; rows 8-byte aligned; overlaps no input.
+  LseRows lse;
+  ScoreOptions score;
+  KvPool kv;  ///< 16-byte aligned rows; page and token strides below 4 GiB.
+  PageMap pages;
+  CudaOverlap overlap = CudaOverlap::kNone;
+  bool kv_is_shared = false;  ///< Other requests read the same pages: keep them in L2.
+  /// AttentionFault bits are or-ed into it by the device; device memory or mapped host memory.
+  std::uint32_t* faults = nullptr;
+};
+
+/// Decode attention of one class of layers. Immutable after create(); safe to use from many threads
+/// as long as concurrent streams have a scratch each.
+class CudaDecodeAttention {
+ public:
+  /// `variant`: force one by name; empty: the default for the geometry. Sets up the kernel on the
+  /// current device. Errors: kUnsupported (head sizes, KV type, batch-invariant mode, unknown
+  /// name), kPlanMismatch (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no
+  /// device).
+  [[nodiscard]] static Result<CudaDecodeAttention> create(const AttentionGeometry& geometry,
+                                                          std::string_view variant = {});
+
+  [[nodiscard]] const CudaAttentionVariant& variant() const { return *variant_; }
+  [[nodiscard]] const AttentionGeometry& geometry() const { return geometry_; }
+
+  /// Enqueues one kernel. Rows of requests from the plan's num_active on are not touched; a request
+  /// of length 0 gets output 0 and log-sum-exp -inf. `scratch`: ScratchSize of the planner in
+  /// device memory, counters zero before the first launch; each launch leaves them zero. A plan
+  /// whose records carry another stamp is not executed: kFaultPlan. Errors: kPlanMismatch (a plan
+  /// or tensors of another geometry), kInvalidArgument, kUnsupported; nothing was enqueued then.
+  /// Whatever CUDA reports.
+  [[nodiscard]] Status launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
+                              const AttentionScratch& scratch, CUstream_st* stream) const;
+
+ private:
+  CudaDecodeAttention() = default;
+  AttentionGeometry geometry_;
+  std::uint32_t stamp_ = 0;
+  const CudaAttentionVariant* variant_ = nullptr;
+};
+
+}  // namespace onebeat

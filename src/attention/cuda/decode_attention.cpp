@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses a decode kernel, checks what a launch is given, and enqueues it.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode_params.h"
+#include "attention/launch_check.h"
+#include "base/error.h"
+#include "device/cuda_status.h"
+#include "onebeat/attention_cuda.h"
+#include "plan/division.h"
+
+namespace onebeat {
+namespace {
+
+/// Units of more partial results than this are merged in two levels: one CTA would read too many.
+constexpr std::uint32_t kFlatMergeLimit = 24;
+
+/// A segment costs as much as a tile: what warps and CTAs do once a segment, in 1/256 tile.
+constexpr std::uint32_t kSegmentOverhead = 256;
+
+/// Fewer tokens than this are not worth a worker of their own: its partial result must be merged.
+constexpr std::uint32_t kLeastWorkerTokens = 192;
+
+/// Workers for each multiprocessor: two CTAs, so that one loads while the other merges or ends.
+/// Slightly fewer than fit, for then powers of two of requests and heads divide among them without
+/// a remainder, and the heads of a token are read at the same time, from the same DRAM pages.
+constexpr std::int32_t workers_of(std::int32_t multiprocessors) {
+  const std::int32_t fit = 2 * std::max(1, multiprocessors);
+  const auto rounded = static_cast<std::int32_t>(std::bit_floor(static_cast<std::uint32_t>(fit)));
+  return rounded * 8 >= fit * 7 ? rounded : fit;
+}
+
+bool serves(const CudaAttentionVariant& variant, const AttentionGeometry& geometry) {
+  return variant.head_dim == geometry.head_dim && variant.min_page_tokens <= geometry.page_tokens;
+}
+
+/// The fastest variant: one pass over the cache if there is one that takes all query rows.
+const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry) {
+  const std::int32_t rows = heads_per_kv_head(geometry) * geometry.max_query_tokens;
+  const CudaAttentionVariant* best = nullptr;
+  for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
+    if (!serves(variant, geometry)) continue;
+    const auto better = [&](const CudaAttentionVariant& other) {
+      const std::int32_t passes = (rows + variant.query_rows - 1) / variant.query_rows;
+      const std::int32_t others = (rows + other.query_rows - 1) / other.query_rows;
+      if (passes != others) return passes < others;
+      return variant.min_page_tokens > other.min_page_tokens;
+    };
+    if (best == nullptr || better(*best)) best = &variant;
+  }
+  return best;
+}
+
+Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geometry,
+                                                 std::string_view name) {
+  if (name.empty()) {
+    const CudaAttentionVariant* variant = default_variant(geometry);
+    if (variant == nullptr) {
+      return unsupported("no decode kernel has heads of {}; there are 64 and 128",
+                         geometry.head_dim);
+    }
+    return variant;
+  }
+  for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
+    if (variant.name != name) continue;
+    if (!serves(variant, geometry)) {
+      return unsupported(
+          "decode kernel {} takes heads of {} and pages of at least {} tokens; the geometry has {} "
+          "and {}",
+          name, variant.head_dim, variant.min_page_tokens, geometry.head_dim, geometry.page_tokens);
+    }
+    return &variant;
+  }
+  return unsupported("no decode kernel is called '{}'", name);
+}
+
+Status check_geometry(const AttentionGeometry& geometry) {
+  ONEBEAT_RETURN_IF_ERROR(validate(geometry));
+  if (geometry.kv_type != KvType::kBF16) return unsupported("decode kernels take a bf16 cache");
+  if (geometry.head_dim != geometry.head_dim_v) {
+    return unsupported("decode kernels take equal heads of K and V; the geometry has {} and {}",
+                       geometry.head_dim, geometry.head_dim_v);
+  }
+  if (geometry.invariant_chunk_tokens != 0) {
+    return unsupported("decode kernels have no batch-invariant mode");
+  }
+  return {};
+}
+
+bool aligned(const void* data, std::uintptr_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
+}
+
+Status check_alignment(const CudaAttentionLaunch& launch) {
+  const KvPool& kv = launch.kv;
+  const bool rows_fit = aligned(launch.q.data, 16) && launch.q.token_stride % 8 == 0 &&
+                        launch.q.head_stride % 8 == 0 && aligned(launch.out.data, 8) &&
+                        launch.out.token_stride % 4 == 0 && launch.out.head_stride % 4 == 0;
+  if (!rows_fit) {
+    return invalid_argument(
+        "rows of queries must be aligned to 16 bytes and rows of outputs to 8; their strides are "
+        "{}, {} and {}, {} elements",
+        launch.q.token_stride, launch.q.head_stride, launch.out.token_stride,
+        launch.out.head_stride);
+  }
+  for (const std::int64_t stride : {kv.k_page_stride, kv.k_token_stride, kv.k_head_stride,
+                                    kv.v_page_stride, kv.v_token_stride, kv.v_head_stride}) {
+    if (stride % 8 != 0) {
+      return invalid_argument("a stride of the KV pool is {} elements; it must be a multiple of 8",
+                              stride);
+    }
+  }
+  constexpr std::int64_t kMost = std::numeric_limits<std::uint32_t>::max() / 2;
+  for (const std::int64_t stride :
+       {kv.k_page_stride, kv.k_token_stride, kv.v_page_stride, kv.v_token_stride}) {
+    if (stride > kMost) {
+      return out_of_range("a stride of the KV pool is {} elements; it may be at most {}", stride,
+                          kMost);
+    }
+  }
+  if (!aligned(kv.k, 16) || !aligned(kv.v, 16)) {
+    return invalid_argument("K and V of the KV pool must be aligned to 16 bytes");
+  }
+  return {};
+}
+
+Status check_plan_of(const CudaPlan& plan, const AttentionGeometry& geometry, std::uint32_t stamp) {
+  if (plan.stamp != stamp || plan.workers != geometry.workers) {
+    return plan_mismatch(
+        "the plan has stamp {:#x} and {} workers; this attention has {:#x} and {}: planner and "
+        "attention must share one geometry",
+        plan.stamp, plan.workers, stamp, geometry.workers);
+  }
+  if (plan.data == nullptr || !aligned(plan.data, 16) || plan.capacity < 1) {
+    return invalid_argument("the plan is null, unaligned or for {} requests", plan.capacity);
+  }
+  return {};
+}
+
+Status check_scratch(const AttentionScratch& scratch, const AttentionGeometry& geometry) {
+  const std::int64_t slots = 2 * std::int64_t{geometry.workers};
+  const std::int64_t rows =
+      slots * std::min(kQueryTileRows, heads_per_kv_head(geometry) * geometry.max_query_tokens);
+  const auto outputs = static_cast<std::int64_t>(scratch.outputs.size());
+  const auto stats = static_cast<std::int64_t>(scratch.stats.size());
+  const auto counters = static_cast<std::int64_t>(scratch.counters.size());
+  if (outputs < rows * geometry.head_dim_v || stats < rows * 2 || counters < 3 * geometry.workers) {
+    return invalid_argument(
+        "scratch has {} outputs, {} stats and {} counters; {}, {} and {} are needed", outputs,
+        stats, counters, rows * geometry.head_dim_v, rows * 2, 3 * geometry.workers);
+  }
+  if (!aligned(scratch.outputs.data(), 16) || !aligned(scratch.stats.data(), 16)) {
+    return invalid_argument("scratch must be aligned to 16 bytes");
+  }
+  return {};
+}
+
+Status check_tensors(const AttentionGeometry& geometry, const CudaPlan& plan,
+                     const CudaAttentionLaunch& launch) {
+  LaunchExtent extent;
+  extent.requests = launch.pages.row_of != nullptr
+                        ? plan.capacity
+                        : std::min<std::int64_t>(plan.capacity, launch.pages.num_rows);
+  extent.query_tokens = std::min(launch.q.num_tokens, launch.out.num_tokens);
+  extent.max_query_tokens = geometry.max_query_tokens;
+  extent.longest = 1;
+  ONEBEAT_RETURN_IF_ERROR(check_launch(geometry, launch, extent));
+  if (launch.faults == nullptr) return invalid_argument("a launch needs a word for faults");
+  if (launch.q.num_tokens > std::numeric_limits<std::int32_t>::max()) {
+    return out_of_range("{} query tokens; at most 2147483647", launch.q.num_tokens);
+  }
+  return check_alignment(launch);
+}
+
+cuda::DecodeParams make_params(const AttentionGeometry& geometry, const CudaPlan& plan,
+                               const CudaAttentionLaunch& launch, const AttentionScratch& scratch) {
+  const plan::Layout layout = plan::layout_of(static_cast<std::uint32_t>(plan.workers),
+                                              static_cast<std::uint32_t>(plan.capacity));
+  const auto bytes = [](std::int64_t elements) { return static_cast<std::uint32_t>(elements * 2); };
+  cuda::DecodeParams p;
+  p.workers = reinterpret_cast<const WorkerRecord*>(plan.data + layout.workers_offset);
+  p.requests = reinterpret_cast<const RequestRecord*>(plan.data + layout.requests_offset);
+  p.query_begin = reinterpret_cast<const std::uint32_t*>(plan.data + layout.queries_offset);
+  p.stamp = plan.stamp;
+  p.capacity = static_cast<std::uint32_t>(plan.capacity);
+  p.kv_heads = static_cast<std::uint32_t>(geometry.num_kv_heads);
+  p.heads_per_kv_head = static_cast<std::uint32_t>(heads_per_kv_head(geometry));
+  p.page_mask = static_cast<std::uint32_t>(geometry.page_tokens - 1);
+  p.page_shift = static_cast<std::uint32_t>(std::popcount(p.page_mask));
+  p.window_left = geometry.window_left;
+  p.chunk_tokens = static_cast<std::uint32_t>(geometry.chunk_tokens);
+  p.causal = geometry.causal ? 1 : 0;
+  p.scale = launch.score.scale;
+  p.soft_cap = launch.score.soft_cap;
+  p.sinks = launch.score.sinks;
+  p.q = launch.q.data;
+  p.out = launch.out.data;
+  p.q_token_stride = launch.q.token_stride;
+  p.q_head_stride = launch.q.head_stride;
+  p.out_token_stride = launch.out.token_stride;
+  p.out_head_stride = launch.out.head_stride;
+  p.num_query_tokens =
+      static_cast<std::uint32_t>(std::min(launch.q.num_tokens, launch.out.num_tokens));
+  p.lse = launch.lse.data;
+  p.lse_size = launch.lse.size;
+  p.lse_request_stride = launch.lse.request_stride;
+  p.lse_token_stride = launch.lse.token_stride;
+  p.lse_head_stride = launch.lse.head_stride;
+  p.k = launch.kv.k;
+  p.v = launch.kv.v;
+  p.k_page_bytes = bytes(launch.kv.k_page_stride);
+  p.k_token_bytes = bytes(launch.kv.k_token_stride);
+  p.v_page_bytes = bytes(launch.kv.v_page_stride);
+  p.v_token_bytes = bytes(launch.kv.v_token_stride);
+  p.k_head_stride = launch.kv.k_head_stride;
+  p.v_head_stride = launch.kv.v_head_stride;
+  p.num_pages = static_cast<std::uint32_t>(launch.kv.num_pages);
+  p.pages = launch.pages.pages;
+  p.row_of = launch.pages.row_of;
+  p.row_stride = launch.pages.row_stride;
+  p.num_rows = static_cast<std::uint32_t>(launch.pages.num_rows);
+  p.num_columns = static_cast<std::uint32_t>(launch.pages.num_columns);
+  p.partial_outputs = scratch.outputs.data();
+  p.partial_stats = scratch.stats.data();
+  p.counters = scratch.counters.data();
+  p.rows_per_slot = static_cast<std::uint32_t>(
+      std::min(kQueryTileRows, heads_per_kv_head(geometry) * geometry.max_query_tokens));
+  p.flat_merge_limit = kFlatMergeLimit;
+  p.early_loads = launch.overlap == CudaOverlap::kEarlyLoads ? 1 : 0;
+  p.kv_is_shared = launch.kv_is_shared ? 1 : 0;
+  p.status = launch.faults;
+  return p;
+}
+
+}  // namespace
+
+std::span<const CudaAttentionVariant> cuda_attention_variants() {
+  return cuda::decode_variants();
+}
+
+Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim,
+                                                  std::int32_t multiprocessors) {
+  for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
+    if (variant.head_dim != head_dim) continue;
+    CudaAttentionTuning tuning;
+    tuning.tile_tokens = variant.tile_tokens;
+    tuning.workers = workers_of(multiprocessors);
+    tuning.cost.segment_overhead = kSegmentOverhead;
+    tuning.cost.min_tiles = 1;
+    tuning.cost.min_worker_cost =
+        kLeastWorkerTokens * 256 / static_cast<std::uint32_t>(variant.tile_tokens);
+    return tuning;
+  }
+  return unsupported("no decode kernel has heads of {}; there are 64 and 128", head_dim);
+}
+
+Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry& geometry,
+                                                        std::string_view variant) {
+  ONEBEAT_RETURN_IF_ERROR(check_geometry(geometry));
+  CudaDecodeAttention attention;
+  ONEBEAT_ASSIGN_OR_RETURN(attention.variant_, find_variant(geometry, variant));
+  if (attention.variant_->tile_tokens != geometry.tile_tokens) {
+    return plan_mismatch("decode kernel {} has tiles of {} tokens; the geometry has {}",
+                         attention.variant_->name, attention.variant_->tile_tokens,
+                         geometry.tile_tokens);
+  }
+  attention.geometry_ = geometry;
+  attention.stamp_ = plan_stamp(geometry);
+  ONEBEAT_RETURN_IF_CUDA_ERROR(cudaFuncSetAttribute(cuda::decode_function(*attention.variant_),
+                                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                    attention.variant_->shared_bytes));
+  return attention;
+}
+
+Status CudaDecodeAttention::launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
+                                   const AttentionScratch& scratch, CUstream_st* stream) const {
+  ONEBEAT_RETURN_IF_ERROR(check_plan_of(plan, geometry_, stamp_));
+  ONEBEAT_RETURN_IF_ERROR(check_tensors(geometry_, plan, launch));
+  ONEBEAT_RETURN_IF_ERROR(check_scratch(scratch, geometry_));
+  cuda::DecodeParams params = make_params(geometry_, plan, launch, scratch);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(geometry_.workers));
+  config.blockDim = dim3(static_cast<unsigned>(variant_->threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(variant_->shared_bytes);
+  config.stream = stream;
+  cudaLaunchAttribute attribute = {};
+  if (launch.overlap != CudaOverlap::kNone) {
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+  }
+  void* arguments[] = {&params};
+  return cuda_status(cudaLaunchKernelExC(&config, cuda::decode_function(*variant_), arguments),
+                     "decode attention");
+}
+
+}  // namespace onebeat

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results leave a worker here: written to the output where the worker had the whole unit, else to
+// scratch, and merged by whichever worker arrives last (contract D7). Nobody ever waits for another
+// CTA.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/cuda/decode_params.h"
+#include "attention/cuda/plan_walk.cuh"
+#include "attention/cuda/ptx.cuh"
+
+namespace onebeat::cuda {
+
+inline constexpr float kLn2 = 0.69314718055994531f;
+inline constexpr float kLog2e = 1.4426950408889634f;
+inline constexpr float kMinusInfinity = -__builtin_huge_valf();
+
+/// exp2(x - reference) where both may be -inf.
+__device__ __forceinline__ float weight_of(float maximum, float reference) {
+  return maximum == kMinusInfinity ? 0.0f : ptx::exp2_fast(maximum - reference);
+}
+
+/// Running sum of 4 output elements with the maximum they refer to (base-2 units).
+struct Accumulator {
+  float maximum = kMinusInfinity;
+  float sum = 0.0f;
+  float4 output = {0.0f, 0.0f, 0.0f, 0.0f};
+
+  __device__ __forceinline__ void rescale(float reference) {
+    const float weight = weight_of(maximum, reference);
+    maximum = reference;
+    sum *= weight;
+    output.x *= weight, output.y *= weight, output.z *= weight, output.w *= weight;
+  }
+  /// Requires: reference at least `other_maximum`, and rescaled to it.
+  __device__ __forceinline__ void add(float other_maximum, float other_sum, float4 other) {
+    const float weight = weight_of(other_maximum, maximum);
+    if (weight == 0.0f) return;  // scratch of an empty part may hold anything
+    sum += weight * other_sum;
+    output.x += weight * other.x, output.y += weight * other.y;
+    output.z += weight * other.z, output.w += weight * other.w;
+  }
+};
+
+/// Query row `row` of a unit: its token in the request, its head, and its row in q and out.
+template <typename Walk>
+struct QueryRow {
+  std::uint32_t token, head, index;
+  __device__ __forceinline__ QueryRow(const DecodeParams& p, const Walk& unit, std::uint32_t row) {
+    const std::uint32_t x = unit.query_tile * kQueryTileRows + row;
+    token = x / p.heads_per_kv_head;
+    head = unit.kv_head * p.heads_per_kv_head + (x - token * p.heads_per_kv_head);
+    index = unit.query_begin + token;
+  }
+};
+
+/// Writes 4 elements of a finished row, and its log-sum-exp if `column` is 0.
+template <typename Walk>
+__device__ __forceinline__ void write_final(const DecodeParams& p, const Walk& unit,
+                                            std::uint32_t row, std::uint32_t column,
+                                            const Accumulator& a) {
+  const QueryRow<Walk> q(p, unit, row);
+  if (q.index >= p.num_query_tokens) return;
+  float total = a.sum;
+  float weight = 1.0f;
+  if (p.sinks != nullptr) {
+    const float sink = p.sinks[q.head] * kLog2e;
+    const float reference = fmaxf(a.maximum, sink);
+    weight = weight_of(a.maximum, reference);
+    total = a.sum * weight + weight_of(sink, reference);
+  }
+  const float scale = total > 0.0f ? weight / total : 0.0f;
+  const uint2 packed = {ptx::pack_bf16(a.output.x * scale, a.output.y * scale),
+                        ptx::pack_bf16(a.output.z * scale, a.output.w * scale)};
+  auto* out = static_cast<std::uint16_t*>(p.out) + q.index * p.out_token_stride +
+              q.head * p.out_head_stride + column;
+  *reinterpret_cast<uint2*>(out) = packed;
+  if (p.lse == nullptr || column != 0) return;
+  const std::int64_t place =
+      p.lse_request_stride != 0 ? unit.request * p.lse_request_stride + q.token * p.lse_token_stride
+                                : q.index * p.lse_token_stride;
+  const std::int64_t at = place + q.head * p.lse_head_stride;
+  if (at >= 0 && at < p.lse_size)
+    p.lse[at] = a.sum > 0.0f ? (a.maximum + ptx::log2_fast(a.sum)) * kLn2 : kMinusInfinity;
+}
+
+/// Scratch of partial results.
+template <int D>
+struct Scratch {
+  const DecodeParams& p;
+  __device__ __forceinline__ float4* outputs(std::uint32_t slot, std::uint32_t row,
+                                             std::uint32_t column) const {
+    const std::uint64_t at = (std::uint64_t{slot} * p.rows_per_slot + row) * D + column;
+    return reinterpret_cast<float4*>(p.partial_outputs + at);
+  }
+  __device__ __forceinline__ float2* stats(std::uint32_t slot, std::uint32_t row) const {
+    return reinterpret_cast<float2*>(p.partial_stats) +
+           (std::uint64_t{slot} * p.rows_per_slot + row);
+  }
+  __device__ __forceinline__ void write(std::uint32_t slot, std::uint32_t row, std::uint32_t column,
+                                        const Accumulator& a) const {
+    __stcg(outputs(slot, row, column), a.output);
+    if (column == 0) __stcg(stats(slot, row), make_float2(a.maximum, a.sum));
+  }
+};
+
+/// Slot of partial result `index` of a unit that worker `owner` starts.
+__device__ __forceinline__ std::uint32_t slot_of(std::uint32_t owner, std::uint32_t index) {
+  return index == 0 ? 2 * owner + 1 : 2 * (owner + index);
+}
+
+/// Sum of `count` partial results of one row, in worker order: first, first + step, ... .
+template <int D>
+__device__ __forceinline__ Accumulator merge_row(const Scratch<D>& scratch, std::uint32_t owner,
+                                                 std::uint32_t first, std::uint32_t step,
+                                                 std::uint32_t count, std::uint32_t row,
+                                                 std::uint32_t column) {
+  constexpr std::uint32_t kBatch = 8;  // loads in flight
+  // Slots of continuing workers lie 2 apart; the starting worker's is the odd one.
+  const std::uint32_t even_slot = 2 * (owner + first);
+  const float4* outputs = scratch.outputs(even_slot, row, column);
+  const float2* stats = scratch.stats(even_slot, row);
+  const std::uint32_t stats_step = 2 * step * scratch.p.rows_per_slot;
+  const std::uint32_t outputs_step = stats_step * (D / 4);
+  const std::uint32_t odd = first == 0 ? scratch.p.rows_per_slot : 0;
+  Accumulator a;
+  for (std::uint32_t i0 = 0; i0 < count; i0 += kBatch) {
+    float4 output[kBatch];
+    float2 stat[kBatch];
+#pragma unroll
+    for (std::uint32_t i = 0; i < kBatch; ++i) {
+      stat[i] = make_float2(kMinusInfinity, 0.0f);
+      output[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      if (i0 + i < count) {
+        const std::uint32_t shift = i == 0 && i0 == 0 ? odd : 0;
+        stat[i] = __ldcg(stats + i * stats_step + shift);
+        output[i] = __ldcg(outputs + i * std::uint64_t{outputs_step} + shift * (D / 4));
+      }
+    }
+    outputs += kBatch * std::uint64_t{outputs_step};
+    stats += kBatch * stats_step;
+    float reference = a.maximum;
+#pragma unroll
+    for (std::uint32_t i = 0; i < kBatch; ++i) reference = fmaxf(reference, stat[i].x);
+    a.rescale(reference);
+#pragma unroll
+    for (std::uint32_t i = 0; i < kBatch; ++i) a.add(stat[i].x, stat[i].y, output[i]);
+  }
+  return a;
+}
+
+/// All threads of the CTA: whether this CTA is the last of `count` to arrive at `counter`. `flag`
+/// is shared memory.
+__device__ __forceinline__ bool arrive_last(std::uint32_t* counter, std::uint32_t count,
+                                            std::uint32_t* flag) {
+  __syncthreads();
+  if (threadIdx.x == 0) *flag = ptx::arrive_and_wrap(counter, count - 1) == count - 1 ? 1u : 0u;
+  __syncthreads();
+  return *flag != 0;
+}
+
+/// Members of a group in the first level of a two-level merge: a power of two near the root of
+/// `partials`.
+__device__ __forceinline__ std::uint32_t merge_group(std::uint32_t partials) {
+  return 1u << ((33 - __clz(partials - 1)) / 2);
+}
+
+/// All threads of the CTA, after partial result `index` of `partials` was written: merges what
+/// became complete. Counters: 2W of groups, named by the slot of their first member, then W of
+/// units, named by their owner.
+template <int D, int kThreads, typename Walk>
+__device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Walk& unit,
+                                                 std::uint32_t workers, std::uint32_t owner,
+                                                 std::uint32_t index, std::uint32_t partials,
+                                                 std::uint32_t* flag) {
+  const Scratch<D> scratch{p};
+  const std::uint32_t items = unit.rows * (D / 4);
+  std::uint32_t step = 1;
+  std::uint32_t count = partials;
+  if (partials > p.flat_merge_limit) {
+    step = merge_group(partials);
+    count = (partials + step - 1) / step;
+    const std::uint32_t first = index / step * step;
+    const std::uint32_t members = min(step, partials - first);
+    const std::uint32_t slot = slot_of(owner, first);
+    if (members > 1) {
+      if (!arrive_last(p.counters + slot, members, flag)) return;
+      for (std::uint32_t base = 0; base < items; base += kThreads) {
+        const std::uint32_t item = base + threadIdx.x;
+        const std::uint32_t row = item / (D / 4);
+        const std::uint32_t column = item % (D / 4) * 4;
+        const std::uint32_t live = item < items ? members : 0;
+        const Accumulator a = merge_row<D>(scratch, owner, first, 1, live, row, column);
+        __syncwarp();  // all threads of a row, one warp, have read what one of them replaces
+        if (live != 0) scratch.write(slot, row, column, a);
+      }
+    }
+  }
+  if (!arrive_last(p.counters + 2 * workers + owner, count, flag)) return;
+  for (std::uint32_t item = threadIdx.x; item < items; item += kThreads) {
+    const std::uint32_t row = item / (D / 4);
+    const std::uint32_t column = item % (D / 4) * 4;
+    write_final(p, unit, row, column, merge_row<D>(scratch, owner, 0, step, count, row, column));
+  }
+}
+
+}  // namespace onebeat::cuda

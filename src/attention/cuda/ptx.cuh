@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Wrappers of the PTX instructions that the attention kernels use and CUDA C++ has no function for.
+#pragma once
+
+#include <cstdint>
+
+namespace onebeat::cuda::ptx {
+
+// ---- Programmatic dependent launch ----
+
+/// Waits until the kernels that this launch depends on are complete and their writes visible.
+__device__ __forceinline__ void dependency_wait() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+/// Lets the next kernel's CTAs start (they still wait for our completion in dependency_wait()).
+__device__ __forceinline__ void launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// ---- Asynchronous copies from global to shared memory ----
+
+__device__ __forceinline__ std::uint32_t shared_address(const void* p) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
+}
+
+/// L2 policy for data that is read once: evicted before plans, page rows and weights.
+__device__ __forceinline__ std::uint64_t evict_first_policy() {
+  std::uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+/// L2 policy for data that other CTAs read too.
+__device__ __forceinline__ std::uint64_t evict_normal_policy() {
+  std::uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+/// Copies `bytes` (16, or 0: writes zeros and reads nothing) to 16 bytes of shared memory.
+__device__ __forceinline__ void copy_async_16(std::uint32_t destination, const void* source,
+                                              std::uint32_t bytes, std::uint64_t policy) {
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(destination),
+      "l"(source), "r"(bytes), "l"(policy)
+      : "memory");
+}
+
+/// The same, always 16 bytes.
+__device__ __forceinline__ void copy_async_16(std::uint32_t destination, const void* source,
+                                              std::uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(destination),
+               "l"(source), "l"(policy)
+               : "memory");
+}
+
+__device__ __forceinline__ void copy_async_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/// Waits until at most `kPending` of this thread's youngest groups are incomplete.
+template <int kPending>
+__device__ __forceinline__ void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+__device__ __forceinline__ void prefetch_l2(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
+// ---- Matrix products ----
+
+/// Four 8x8 matrices of 16-bit elements, each transposed; lane l names row l % 8 of matrix l / 8.
+__device__ __forceinline__ void load_matrices_transposed(std::uint32_t (&r)[4],
+                                                         std::uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+__device__ __forceinline__ uint4 load_shared_16(std::uint32_t address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+
+/// c += a * b for a 16x16 by 16x8 product of bf16 with fp32 accumulators.
+__device__ __forceinline__ void mma_bf16(float (&c)[4], std::uint32_t a0, std::uint32_t a1,
+                                         std::uint32_t a2, std::uint32_t a3, std::uint32_t b0,
+                                         std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// ---- Arithmetic ----
+
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float log2_fast(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// Two floats as bf16, the first in the low half.
+__device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
+  std::uint32_t r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+
+// ---- Memory shared by CTAs ----
+
+/// Adds one, wrapping to 0 behind `limit`; returns the old value. Releases what this CTA wrote
+/// before its last barrier, acquires what earlier arrivers released.
+__device__ __forceinline__ std::uint32_t arrive_and_wrap(std::uint32_t* counter,
+                                                         std::uint32_t limit) {
+  std::uint32_t old;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(old)
+               : "l"(counter), "r"(limit)
+               : "memory");
+  return old;
+}
+
+}  // namespace onebeat::cuda::ptx
