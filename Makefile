@@ -41,7 +41,7 @@ bench: build ## Measures, against measured limits
 
 FUZZ_SECONDS ?= 60
 fuzz: setup-develop configure-fuzz ## Runs every fuzz target for FUZZ_SECONDS (60)
-	@cmake --build --preset fuzz
+	@cmake --build --preset fuzz --target fuzzers
 	@tools/fuzz.sh build/fuzz/bin $(FUZZ_SECONDS)
 
 format: setup-develop ## Formats the C++ and CUDA sources
