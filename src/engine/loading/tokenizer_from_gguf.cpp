@@ -10,15 +10,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/loading/end_texts.h"
 
 namespace onebeat {
 namespace {
-
-// Control tokens that end a reply in the families that are read here, whether or not the file says
-// so.
-constexpr auto kEndTexts =
-    std::to_array<std::string_view>({"<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>",
-                                     "<|eom_id|>", "<end_of_turn>"});
 
 Result<TokenType> token_type(std::int32_t number) {
   constexpr auto kTypes =
