@@ -39,6 +39,8 @@ class Tokenizer {
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
   ~Tokenizer();
 
   /// The ids of `text`. Errors: kOutOfRange for a text of 2^31 bytes or more; kUnsupported for

@@ -10,6 +10,7 @@
 namespace onebeat {
 
 /// Types that can be read; the values are those of the file format.
+// NOLINTBEGIN(readability-identifier-naming): the format's own names
 enum class GgmlType : std::uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -23,6 +24,7 @@ enum class GgmlType : std::uint32_t {
   kQ6_K = 14,
   kBF16 = 30,
 };
+// NOLINTEND(readability-identifier-naming)
 
 /// A type's name and the size of its blocks; a row of a tensor is a whole number of blocks.
 struct GgmlTypeInfo {

@@ -23,6 +23,9 @@ std::string reason(int error) {
 
 struct Descriptor {
   int fd = -1;
+  explicit Descriptor(int opened) : fd(opened) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() {
     if (fd >= 0) ::close(fd);
   }
@@ -36,7 +39,7 @@ void unmap(std::span<const std::byte> bytes) {
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   // Without O_NONBLOCK a named pipe would hang here before it can be refused.
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.fd < 0) {
     const int error = errno;
     if (error == ENOENT || error == ENOTDIR) return not_found("{}: no such file", path.string());

@@ -79,6 +79,9 @@ Result<const PreTokenizerRule*> find_pre_tokenizer_rule(std::string_view name) {
 struct PreTokenizer::Code {
   pcre2_code* code = nullptr;
   bool compiled_to_machine = false;
+  Code() = default;
+  Code(const Code&) = delete;
+  Code& operator=(const Code&) = delete;
   ~Code() { pcre2_code_free(code); }
 };
 
@@ -107,6 +110,9 @@ struct PieceCursor::Match {
   pcre2_match_data* data = nullptr;
   pcre2_match_context* context = nullptr;
   pcre2_jit_stack* stack = nullptr;
+  Match() = default;
+  Match(const Match&) = delete;
+  Match& operator=(const Match&) = delete;
   ~Match() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
@@ -118,7 +124,7 @@ PieceCursor::PieceCursor(const PreTokenizer& tokenizer)
     : tokenizer_(tokenizer), match_(std::make_unique<Match>()) {
   match_->data = pcre2_match_data_create(1, nullptr);
   match_->context = pcre2_match_context_create(nullptr);
-  match_->stack = pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr);
+  match_->stack = pcre2_jit_stack_create(std::size_t{32} << 10, kJitStackBytes, nullptr);
   ONEBEAT_CHECK(match_->data != nullptr && match_->context != nullptr && match_->stack != nullptr);
   pcre2_jit_stack_assign(match_->context, nullptr, match_->stack);
 }
