@@ -11,6 +11,7 @@
 namespace onebeat {
 namespace {
 
+/// Nothing if products with this type are not implemented.
 std::optional<WeightType> weight_type(GgmlType type) {
   switch (type) {
     case GgmlType::kF32:
@@ -25,9 +26,18 @@ std::optional<WeightType> weight_type(GgmlType type) {
       return WeightType::kQ4_0;
     case GgmlType::kQ4_1:
       return WeightType::kQ4_1;
-    default:
-      return std::nullopt;
+    case GgmlType::kQ5_0:
+      return WeightType::kQ5_0;
+    case GgmlType::kQ5_1:
+      return WeightType::kQ5_1;
+    case GgmlType::kQ4_K:
+      return WeightType::kQ4_K;
+    case GgmlType::kQ5_K:
+      return WeightType::kQ5_K;
+    case GgmlType::kQ6_K:
+      return WeightType::kQ6_K;
   }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -47,9 +57,8 @@ Result<WeightView> TensorSource::matrix(std::string_view name, std::int64_t rows
   }
   const std::optional<WeightType> type = weight_type(tensor->type);
   if (!type.has_value()) {
-    return unsupported(
-        "{}: the tensor {} is quantised as {}; implemented are F32, F16, BF16, Q8_0, Q4_0 and Q4_1",
-        file_.name(), name, ggml_type_info(tensor->type).name);
+    return unsupported("{}: the tensor {} is quantised as {}, which is not implemented",
+                       file_.name(), name, ggml_type_info(tensor->type).name);
   }
   Result<WeightView> view = make_weight_view(*type, rows, cols, tensor->bytes);
   if (!view.ok())
