@@ -70,7 +70,8 @@ Result<std::string_view> rule_of(JsonValue root) {
   std::string types;
   for (const JsonValue part : parts) {
     ONEBEAT_ASSIGN_OR_RETURN(const auto type, type_of(part));
-    types += (types.empty() ? "" : " ") + std::string(type.substr(0, 32));
+    if (!types.empty()) types += ' ';
+    types += type.substr(0, 32);
   }
   if (parts.empty() || parts.size() > 2 || *type_of(parts.back()) != "ByteLevel") {
     return unsupported("{} is not known; known are ByteLevel alone, or after Split or Digits",
