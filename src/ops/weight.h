@@ -57,12 +57,6 @@ inline constexpr std::int64_t kLargeQuantBlock = 256;
   return type >= WeightType::kQ8_0 ? kQuantBlock : 1;
 }
 
-/// Whether products with weights of this type can be taken in integers; else they are expanded to
-/// fp32 first, whatever the mode.
-[[nodiscard]] constexpr bool has_integer_products(WeightType type) {
-  return type == WeightType::kQ8_0 || type == WeightType::kQ4_0 || type == WeightType::kQ4_1;
-}
-
 /// Bytes of such a block.
 [[nodiscard]] constexpr std::int64_t block_bytes(WeightType type) {
   switch (type) {

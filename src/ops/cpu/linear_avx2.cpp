@@ -10,9 +10,9 @@
 #include <cstring>
 
 #include "ops/cpu/activation_blocks.h"
-#include "ops/cpu/expand_blocks.h"
 #include "ops/cpu/half.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/packed_blocks.h"
 
 #define ONEBEAT_AVX2 ONEBEAT_TARGET("avx2,fma,f16c")
 
@@ -113,8 +113,10 @@ void dot_quantized(const DotTask& task, const std::byte* x) {
       return dot_all_tokens<WeightType::kQ8_0>(task, x);
     case WeightType::kQ4_0:
       return dot_all_tokens<WeightType::kQ4_0>(task, x);
-    default:
+    case WeightType::kQ4_1:
       return dot_all_tokens<WeightType::kQ4_1>(task, x);
+    default:
+      return dot_packed_avx2(task, x);
   }
 }
 

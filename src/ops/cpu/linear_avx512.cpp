@@ -11,8 +11,10 @@
 
 #include <cstring>
 
+#include "ops/cpu/activation_blocks.h"
 #include "ops/cpu/half.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/packed_blocks.h"
 
 #define ONEBEAT_AVX512 ONEBEAT_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
 
@@ -43,6 +45,7 @@ constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 }
 
 std::int64_t quantized_row_bytes(WeightType type, std::int64_t cols) {
+  if (is_packed(type)) return activation_row_bytes(type, cols);
   const std::int64_t blocks = cols / kQuantBlock;
   if (type == WeightType::kQ8_0) {
     return divide_up(blocks, kPairBlocks) * static_cast<std::int64_t>(sizeof(BytePair));
@@ -101,6 +104,7 @@ ONEBEAT_AVX512 void quantize_byte_pairs(const float* x, std::int64_t blocks, std
 }
 
 void quantize_row(WeightType type, const float* x, std::int64_t cols, std::byte* out) {
+  if (is_packed(type)) return quantize_activations(type, x, cols, out);
   if (type == WeightType::kQ8_0) return quantize_byte_pairs(x, cols / kQuantBlock, out);
   quantize_nibble_groups(x, cols / kQuantBlock, out);
 }
@@ -310,8 +314,10 @@ void dot_quantized(const DotTask& task, const std::byte* x) {
       return dot_all_tokens<WeightType::kQ8_0>(task, x);
     case WeightType::kQ4_0:
       return dot_all_tokens<WeightType::kQ4_0>(task, x);
-    default:
+    case WeightType::kQ4_1:
       return dot_all_tokens<WeightType::kQ4_1>(task, x);
+    default:
+      return dot_packed_avx2(task, x);
   }
 }
 

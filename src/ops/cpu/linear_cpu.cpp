@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/packed_blocks.h"
 #include "ops/linear.h"
 
 namespace onebeat {
@@ -22,7 +23,7 @@ constexpr std::int64_t kTokenTile = 8;
 constexpr std::int64_t kExpandedRows = 8;
 
 bool uses_integers(const LinearPart& part, const LinearOptions& options) {
-  return options.mode == ComputeMode::kAuto && has_integer_products(part.weight.type);
+  return options.mode == ComputeMode::kAuto && block_elements(part.weight.type) > 1;
 }
 
 std::int64_t chunk_rows(const WeightView& weight) {
@@ -35,9 +36,11 @@ std::int64_t count_chunks(const WeightView& weight) {
   return (weight.rows + chunk_rows(weight) - 1) / chunk_rows(weight);
 }
 
-/// Types with one layout of quantised activations share it: nibbles, and bytes.
-bool same_layout(WeightType a, WeightType b) {
-  return (a == WeightType::kQ8_0) == (b == WeightType::kQ8_0);
+/// Types with one layout of quantised activations share it: bytes, nibbles, and packed bits.
+constexpr int kLayouts = 3;
+int layout_of(WeightType type) {
+  if (is_packed(type)) return 2;
+  return type == WeightType::kQ8_0 ? 0 : 1;
 }
 
 struct QuantizedInput {
@@ -48,11 +51,14 @@ struct QuantizedInput {
 
 /// The quantised forms of the input that the parts need: at most one for each layout.
 struct QuantizedInputs {
-  QuantizedInput forms[2];
+  QuantizedInput forms[kLayouts];
   int count = 0;
 
-  [[nodiscard]] const QuantizedInput& for_type(WeightType type) const {
-    return same_layout(forms[0].type, type) ? forms[0] : forms[1];
+  /// The form for weights of `type`, or the place behind the last form.
+  [[nodiscard]] const QuantizedInput* find(WeightType type) const {
+    return std::find_if(forms, forms + count, [type](const QuantizedInput& form) {
+      return layout_of(form.type) == layout_of(type);
+    });
   }
 };
 
@@ -62,8 +68,7 @@ QuantizedInputs needed_inputs(std::span<const LinearPart> parts, const LinearOpt
   for (const LinearPart& part : parts) {
     if (!uses_integers(part, options)) continue;
     const WeightType type = part.weight.type;
-    if (inputs.count == 2) break;
-    if (inputs.count == 1 && same_layout(inputs.forms[0].type, type)) continue;
+    if (inputs.find(type) != inputs.forms + inputs.count) continue;
     inputs.forms[inputs.count++] = {type, nullptr, kernels.quantized_row_bytes(type, cols)};
   }
   return inputs;
@@ -163,7 +168,7 @@ Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOpti
     chunk.out_stride = part->out.stride;
     chunk.add = part->add;
     if (uses_integers(*part, options)) {
-      kernels.dot_quantized(chunk, inputs.for_type(part->weight.type).data);
+      kernels.dot_quantized(chunk, inputs.find(part->weight.type)->data);
     } else {
       const std::int64_t before = thread == 0 ? shared_bytes : 0;
       std::byte* rows =

@@ -6,10 +6,10 @@
 
 #include "base/check.h"
 #include "ops/cpu/activation_blocks.h"
-#include "ops/cpu/expand_blocks.h"
 #include "ops/cpu/half.h"
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/packed_blocks.h"
 
 namespace onebeat {
 namespace {
@@ -44,6 +44,7 @@ float dot_row(const WeightView& weight, const std::byte* row, const ActivationBl
 }
 
 void dot_quantized(const DotTask& task, const std::byte* x) {
+  if (is_packed(task.weight.type)) return dot_packed_portable(task, x);
   const std::int64_t x_row_bytes = activation_row_bytes(task.weight.type, task.weight.cols);
   for (std::int64_t r = task.row_begin; r < task.row_end; ++r) {
     for (std::int64_t t = 0; t < task.tokens; ++t) {

@@ -63,7 +63,7 @@ class LinearTest : public testing::TestWithParam<CpuIsa> {
                                     << tokens << " tokens, " << to_string(mode));
     const RandomWeights weights = random_weights(type, rows, cols, 7);
     const std::vector<float> x = random_activations(tokens * cols, 11);
-    const bool integers = mode == ComputeMode::kAuto && has_integer_products(type);
+    const bool integers = mode == ComputeMode::kAuto && block_elements(type) > 1;
     const std::vector<double> exact =
         integers ? as_quantized(x) : std::vector<double>(x.begin(), x.end());
     std::vector<float> out(static_cast<std::size_t>(tokens * rows),
@@ -152,9 +152,12 @@ TEST_P(LinearTest, ExtremesOfTheFormats) {
 }
 
 TEST_P(LinearTest, ATokensBitsDoNotDependOnItsCompany) {
-  for (const WeightType type : kAllTypes) {
+  std::vector<WeightType> types(std::begin(kAllTypes), std::end(kAllTypes));
+  types.insert(types.end(), std::begin(kPackedTypes), std::end(kPackedTypes));
+  for (const WeightType type : types) {
     for (const ComputeMode mode : {ComputeMode::kAuto, ComputeMode::kF32}) {
-      constexpr std::int64_t kRows = 40, kCols = 224, kTokens = 23;
+      constexpr std::int64_t kRows = 40, kTokens = 23;
+      const std::int64_t kCols = block_elements(type) == 256 ? 512 : 224;
       const RandomWeights weights = random_weights(type, kRows, kCols, 19);
       const std::vector<float> x = random_activations(kTokens * kCols, 23);
       std::vector<float> together(kTokens * kRows), alone(kRows);
@@ -201,6 +204,60 @@ TEST_P(LinearTest, SeveralPartsWithStridesBiasAndResidual) {
     for (std::size_t r = 0; r < 50; ++r)
       EXPECT_EQ(joined[t * kStride + 30 + r], second[t * 50 + r] + bias[r]);
     for (std::size_t r = 0; r < 9; ++r) EXPECT_EQ(third[t * 9 + r], 1.0f + last[t * 9 + r]);
+  }
+}
+
+TEST_P(LinearTest, TypesOfEveryLayoutShareOneInput) {
+  constexpr std::int64_t kCols = 512, kTokens = 5, kRows = 11;
+  const std::vector<float> x = random_activations(kTokens * kCols, 29);
+  std::vector<RandomWeights> weights;
+  for (const WeightType type : {WeightType::kQ6_K, WeightType::kQ4_0, WeightType::kQ8_0,
+                                WeightType::kQ4_K, WeightType::kQ5_0, WeightType::kQ4_1}) {
+    weights.push_back(random_weights(type, kRows, kCols, 31));
+  }
+  constexpr std::size_t kOut = kTokens * kRows;
+  std::vector<float> together(weights.size() * kOut), alone(kOut);
+  std::vector<LinearPart> parts;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    parts.push_back(
+        {weights[i].view, nullptr, {together.data() + i * kOut, kTokens, kRows, kRows}, false});
+  }
+  ASSERT_TRUE(
+      linear({x.data(), kTokens, kCols, kCols}, parts, options(ComputeMode::kAuto), *pool_).ok());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    LinearPart part = parts[i];
+    part.out.data = alone.data();
+    ASSERT_TRUE(
+        linear({x.data(), kTokens, kCols, kCols}, {&part, 1}, options(ComputeMode::kAuto), *pool_)
+            .ok());
+    EXPECT_EQ(std::memcmp(alone.data(), together.data() + i * kOut, sizeof(float) * kOut), 0)
+        << to_string(weights[i].view.type);
+  }
+}
+
+TEST_P(LinearTest, ExtremesOfThePackedFormats) {
+  // All bits of a block but its fp16 scales alike, all activations at the largest integer.
+  for (const WeightType type : kPackedTypes) {
+    for (const int byte : {0x00, 0x7f, 0x80, 0xff}) {
+      const std::int64_t cols = block_elements(type);
+      std::vector<std::byte> block(static_cast<std::size_t>(block_bytes(type)),
+                                   static_cast<std::byte>(byte));
+      const std::size_t place = type == WeightType::kQ6_K ? 208 : 0;
+      block[place] = std::byte{0};
+      block[place + 1] = std::byte{0x3c};                                               // d = 1
+      if (place == 0 && type != WeightType::kQ5_0) block[2] = block[3] = std::byte{0};  // m = 0
+      std::vector<float> values(static_cast<std::size_t>(cols));
+      expand_packed_row(type, block.data(), cols, values.data());
+      double expected = 0;
+      for (const float value : values) expected += -127.0 * value;
+      const std::vector<float> x(static_cast<std::size_t>(cols), -127.0f);
+      float out = 0;
+      const WeightView view = {type, 1, cols, block.data()};
+      const LinearPart part = {view, nullptr, {&out, 1, 1, 1}, false};
+      ASSERT_TRUE(
+          linear({x.data(), 1, cols, cols}, {&part, 1}, options(ComputeMode::kAuto), *pool_).ok());
+      EXPECT_EQ(out, static_cast<float>(expected)) << to_string(type) << " byte " << byte;
+    }
   }
 }
 

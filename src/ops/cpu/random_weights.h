@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "ops/cpu/expand_blocks.h"
+#include "ops/cpu/packed_blocks.h"
 #include "ops/weight.h"
 
 namespace onebeat {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Block types against the values that another implementation of the formats gives (their making is
 // told in tools/make_block_golden.py), for every instruction set and from a row's middle.
-#include "ops/cpu/expand_blocks.h"
+#include "ops/cpu/packed_blocks.h"
 
 #include <gtest/gtest.h>
 
@@ -52,7 +52,7 @@ std::vector<GoldenBlock> read_golden() {
   return blocks;
 }
 
-TEST(ExpandBlocks, EqualsTheGoldenValuesToTheBit) {
+TEST(PackedBlocks, EqualsTheGoldenValuesToTheBit) {
   const auto blocks = read_golden();
   ASSERT_EQ(blocks.size(), 21U);
   for (const CpuIsa isa : supported_isas()) {
