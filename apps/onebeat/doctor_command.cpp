@@ -43,7 +43,7 @@ struct Findings {
   GpuFinding gpu;
 };
 
-GpuFinding find_gpu(const NvidiaDriverFacts& driver) {
+GpuFinding find_gpu([[maybe_unused]] const NvidiaDriverFacts& driver) {
 #ifdef ONEBEAT_WITH_CUDA
   const Result<CudaDeviceFacts> facts = use_cuda_device(0);
   if (!facts.ok()) return {false, facts.status().message()};
@@ -122,10 +122,9 @@ std::string as_text(const Findings& found) {
            fmt::format("{}, {:.1f} MB", model.name, static_cast<double>(model.size_bytes) / 1e6));
     }
   }
-  line("In use", found.gpu.usable
-                     ? "the GPU; --device cpu takes the CPU"
-                     : fmt::format("the CPU: {} kernels, {} threads", to_string(best_isa()),
-                                   ThreadPool::available_processors()));
+  line("In use", fmt::format("the CPU: {} kernels, {} threads", to_string(best_isa()),
+                             ThreadPool::available_processors()));
+  if (found.gpu.usable) line("", "the GPU for benchmarks (--device cuda:0); models run on the CPU");
   return text;
 }
 
@@ -153,8 +152,7 @@ std::string as_json(const Findings& found) {
       json_quoted(found.model_folder),
       found.model_problem.empty() ? "null" : json_quoted(found.model_problem), models,
       found.driver.version.empty() ? "null" : json_quoted(found.driver.version),
-      list(found.driver.gpus), found.gpu.usable, json_quoted(found.gpu.what),
-      found.gpu.usable ? "\"cuda\"" : "\"cpu\"");
+      list(found.driver.gpus), found.gpu.usable, json_quoted(found.gpu.what), "\"cpu\"");
 }
 
 Status run_doctor(const DoctorOptions& options) {
