@@ -26,6 +26,9 @@
 #include "onebeat/plan.h"
 #include "onebeat/thread_pool.h"
 #include "output.h"
+#ifdef ONEBEAT_WITH_CUDA
+#include "gpu_bench/attention_bench.h"
+#endif
 
 namespace onebeat::cli {
 namespace {
@@ -54,7 +57,10 @@ struct AttentionBenchOptions {
   std::int32_t query_tokens = 1;
   std::int32_t invariant_chunk = 0;
   std::string kv_type = "bf16";
-  std::string layout = "runs";
+  std::string layout = "auto";
+  std::string device = "cpu";
+  std::string set = "served";
+  bool no_overlap = false;
   bool pages_in_order = false;
   int threads = ThreadPool::available_processors();
   std::string variant;
@@ -374,7 +380,8 @@ Result<Memory> make_memory(const std::vector<std::unique_ptr<Case>>& cases, Thre
   return memory;
 }
 
-Status run_bench_attention(const AttentionBenchOptions& options) {
+Status run_on_cpu(AttentionBenchOptions options) {
+  if (options.layout == "auto") options.layout = "runs";
   ONEBEAT_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool,
                            ThreadPool::create(options.threads));
   ONEBEAT_ASSIGN_OR_RETURN(const auto cases, make_cases(options));
@@ -398,12 +405,55 @@ Status run_bench_attention(const AttentionBenchOptions& options) {
                                                                : to_text(cases, reads));
 }
 
+#ifdef ONEBEAT_WITH_CUDA
+Status run_on_cuda(const AttentionBenchOptions& options) {
+  CudaAttentionBenchOptions cuda;
+  cuda.device = std::stoi(options.device.substr(5));
+  cuda.set = options.set;
+  if (!options.lens.empty()) {
+    cuda.set = "lens";
+    ONEBEAT_ASSIGN_OR_RETURN(cuda.lens, parse_length_list(options.lens));
+    ONEBEAT_ASSIGN_OR_RETURN(const HeadCounts heads, parse_heads(options.heads));
+    cuda.heads = heads.num_heads;
+    cuda.kv_heads = heads.num_kv_heads;
+    cuda.head_dim = options.head_dim;
+    cuda.page = options.page;
+  }
+  cuda.layout = options.layout == "auto" ? "nhd" : options.layout;  // as the stored figures
+  cuda.variant = options.variant;
+  cuda.workers = options.workers;
+  cuda.no_overlap = options.no_overlap;
+  cuda.format = options.format;
+  cuda.date = date_of_today();
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string report, run_cuda_attention_bench(cuda));
+  return write_output(options.output, report);
+}
+#endif
+
+Status run_bench_attention(const AttentionBenchOptions& options) {
+  if (options.device == "cpu") return run_on_cpu(options);
+#ifdef ONEBEAT_WITH_CUDA
+  return run_on_cuda(options);
+#else
+  return unsupported("this onebeat was built without CUDA; build the preset release-cuda to use {}",
+                     options.device);
+#endif
+}
+
+std::string check_device(const std::string& text) {
+  if (text == "cpu") return {};
+  const std::string digits = text.rfind("cuda:", 0) == 0 ? text.substr(5) : "";
+  const bool number = !digits.empty() && digits.size() <= 3 &&
+                      digits.find_first_not_of("0123456789") == std::string::npos;
+  return number ? "" : "device is '" + text + "'; it takes cpu or cuda:N";
+}
+
 }  // namespace
 
 void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   auto options = std::make_shared<AttentionBenchOptions>();
   CLI::App* command = bench.add_subcommand(
-      "attention", "Decode attention of one layer on the CPU, beside plain reads of the KV cache");
+      "attention", "Decode attention of one layer, beside plain reads of memory");
   const auto add = [command](const char* name, auto& value, const char* description) {
     return command->add_option(name, value, description)->capture_default_str();
   };
@@ -424,7 +474,8 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   add("--head-dim", options->head_dim, "Elements of a head");
   add("--page", options->page, "Tokens in a page");
   add("--tile", options->tile, "Tokens in a tile");
-  add("--workers", options->workers, "Workers of the plan; 0: 8 for each thread")
+  add("--workers", options->workers,
+      "Workers of the plan; 0: 8 for each thread, or as tuned on a GPU")
       ->check(CLI::Range(0, 4096));
   add("--query-tokens", options->query_tokens, "Query tokens of each request")
       ->check(CLI::Range(1, 16));
@@ -433,13 +484,19 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   add("--kv-type", options->kv_type, "bf16, f16 or f32")
       ->check(CLI::IsMember({"bf16", "f16", "f32"}));
   add("--layout", options->layout,
-      "runs: a head's tokens of a page are contiguous; nhd: a token's heads are")
-      ->check(CLI::IsMember({"runs", "nhd"}));
+      "runs: a head's tokens of a page are contiguous; nhd: a token's heads are; auto: runs on a "
+      "CPU, nhd on a GPU")
+      ->check(CLI::IsMember({"auto", "runs", "nhd"}));
+  add("--device", options->device, "cpu or cuda:N")->check(check_device);
+  add("--set", options->set,
+      "GPU: served (beside stored figures of other libraries) or irregular shapes")
+      ->check(CLI::IsMember({"served", "irregular"}));
+  command->add_flag("--no-overlap", options->no_overlap, "GPU: ordinary launches");
   command->add_flag("--pages-in-order", options->pages_in_order,
                     "Pages in rising order instead of a random one");
   add("--threads", options->threads, "Threads")->check(CLI::Range(1, ThreadPool::kMaxThreads));
   add("--variant", options->variant,
-      "Force an instruction set: portable, avx2, avx512; empty: the best");
+      "Force an instruction set (portable, avx2, avx512) or a GPU kernel; empty: the best");
   add("--passes", options->passes, "Passes over all cases")->check(CLI::Range(1, 100000));
   add("--format", options->format, "text or json")->check(CLI::IsMember({"text", "json"}));
   add("-o,--output", options->output, "File to write instead of standard output");

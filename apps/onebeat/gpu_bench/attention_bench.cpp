@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode attention on a CUDA device, beside stored figures of other libraries and the time that the
-// bytes alone take. Each shape is a CUDA graph of dependent launches (the output of one is the
-// query of the next) over as many sets of K and V as the L2 cannot hold; the median of several
-// replays, divided by the launches, is reported.
+#include "attention_bench.h"
+
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <fstream>
 #include <map>
 #include <numeric>
 #include <random>
 #include <sstream>
-#include <string>
-#include <vector>
 
+#include "base/error.h"
 #include "base/json_text.h"
 #include "device/cuda_device.h"
 #include "device/cuda_limits.h"
@@ -24,24 +18,12 @@
 #include "device/cuda_stream.h"
 #include "onebeat/attention_cuda.h"
 #include "onebeat/plan.h"
+#include "peer_figures.h"
 
-namespace onebeat {
+namespace onebeat::cli {
 namespace {
 
-struct Options {
-  std::string shapes;
-  std::string output;
-  std::string layout = "nhd";
-  std::string variant;
-  std::int32_t workers = 0;
-  std::int32_t min_tiles = 0;
-  std::int32_t min_worker_cost = -1;
-  std::int32_t overhead = 0;
-  std::int32_t page = 0;
-  bool irregular = false;
-  bool no_overlap = false;
-  bool quiet = false;
-};
+using Options = CudaAttentionBenchOptions;
 
 /// One line of the benchmark.
 struct Shape {
@@ -82,9 +64,9 @@ std::vector<std::int32_t> lengths_of(const std::string& batch, std::int32_t long
   return lens;
 }
 
-std::vector<Shape> stored_shapes(const std::string& path) {
+std::vector<Shape> stored_shapes() {
   std::vector<Shape> shapes;
-  std::ifstream file(path);
+  std::istringstream file{std::string(stored_decode_attention_figures())};
   std::string line;
   std::getline(file, line);
   while (std::getline(file, line)) {
@@ -136,7 +118,7 @@ class Bench {
  public:
   Status set_up(const Options& options) {
     options_ = options;
-    ONEBEAT_ASSIGN_OR_RETURN(facts_, use_cuda_device(0));
+    ONEBEAT_ASSIGN_OR_RETURN(facts_, use_cuda_device(options.device));
     ONEBEAT_ASSIGN_OR_RETURN(stream_, CudaStream::create());
     ONEBEAT_ASSIGN_OR_RETURN(begin_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(end_, CudaEvent::create());
@@ -173,12 +155,6 @@ class Bench {
     ONEBEAT_ASSIGN_OR_RETURN(CudaAttentionTuning tuning,
                              cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
     if (options_.workers > 0) tuning.workers = options_.workers;
-    if (options_.min_tiles > 0)
-      tuning.cost.min_tiles = static_cast<std::uint32_t>(options_.min_tiles);
-    if (options_.min_worker_cost >= 0)
-      tuning.cost.min_worker_cost = static_cast<std::uint32_t>(options_.min_worker_cost);
-    if (options_.overhead > 0)
-      tuning.cost.segment_overhead = static_cast<std::uint32_t>(options_.overhead);
     AttentionGeometry g;
     g.num_heads = shape.heads;
     g.num_kv_heads = shape.kv_heads;
@@ -219,7 +195,8 @@ class Bench {
         static_cast<std::size_t>(shape.page * shape.kv_heads * shape.head_dim) * 2;
     const std::size_t fitting = pool_.size() / (2 * half);
     if (fitting == 0)
-      return Status(StatusCode::kResourceExhausted, "the shape is larger than the pool");
+      return resource_exhausted("{} MB of K and V are more than the {} MB set aside",
+                                2 * half >> 20, pool_.size() >> 20);
     const double ideal = shape.bytes() / limits_.read_gb_per_s * 1e-3;
     // Enough launches that all sets together are several times the L2, and that the graph's start
     // does not count.
@@ -311,6 +288,18 @@ class Bench {
   PinnedBuffer<std::uint32_t> faults_;
 };
 
+struct Row {
+  Shape shape;
+  Measurement measured;
+  double ideal_us = 0;
+  double target_us = 0;
+
+  /// Of the stored figure, or of the target where none is stored.
+  [[nodiscard]] double ratio() const {
+    return (shape.peer_us > 0 ? shape.peer_us : target_us) / measured.us;
+  }
+};
+
 struct Mean {
   double log_sum = 0;
   int count = 0;
@@ -322,82 +311,73 @@ struct Mean {
   }
 };
 
-Status run(const Options& options) {
-  Bench bench;
-  ONEBEAT_RETURN_IF_ERROR(bench.set_up(options));
-  const double read = bench.limits().read_gb_per_s;
+std::string to_json(const Bench& bench, const Options& options, const std::vector<Row>& rows) {
   std::string json = fmt::format(
-      "{{\n  \"benchmark\": \"decode_attention\",\n  \"device\": {},\n  \"driver\": {},\n  "
-      "\"read_limit_gb_per_s\": {:.0f},\n  \"layout\": {},\n  \"rows\": [",
-      json_quoted(bench.facts().name), bench.facts().driver_version, read,
-      json_quoted(options.layout));
-  std::map<std::string, Mean> means;
-  int targets = 0;
-  int rows = 0;
-  for (const Shape& shape :
-       options.irregular ? irregular_shapes() : stored_shapes(options.shapes)) {
-    if (options.page != 0 && shape.page != options.page) continue;
-    const Result<Measurement> result = bench.measure(shape);
-    if (!result.ok()) {
-      std::printf("%s %s: %s\n", shape.group.c_str(), shape.batch.c_str(),
-                  result.status().message().c_str());
-      continue;
-    }
-    const double ideal = shape.bytes() / read * 1e-3;
-    const double target = 3 + ideal / 0.95;
-    const double ratio = (shape.peer_us > 0 ? shape.peer_us : target) / result->us;
-    for (const std::string& group :
-         {std::string("all"), shape.group + fmt::format(" page {}", shape.page)})
-      means[group].add(ratio);
-    targets += result->us <= target ? 1 : 0;
+      "{{\"bench\":\"attention\",\"device\":{},\"driver\":{},\"date\":\"{}\",\"version\":\"{}\","
+      "\"read_limit_gb_per_s\":{:.0f},\"set\":{},\"layout\":{},\"overlap\":{},\"rows\":[",
+      json_quoted(bench.facts().name), bench.facts().driver_version, options.date, ONEBEAT_VERSION,
+      bench.limits().read_gb_per_s, json_quoted(options.set), json_quoted(options.layout),
+      !options.no_overlap);
+  for (const Row& row : rows) {
+    const Shape& s = row.shape;
     json += fmt::format(
-        "{}\n    {{\"group\": {}, \"heads\": {}, \"kv_heads\": {}, \"head_dim\": {}, \"batch\": "
-        "{}, \"page\": {}, \"us\": {:.3f}, \"spread\": {:.4f}, \"ideal_us\": {:.3f}, "
-        "\"stored_peer_us\": {:.2f}, \"peer\": {}, \"workers_active\": {}, \"split_units\": {}}}",
-        rows++ == 0 ? "" : ",", json_quoted(shape.group), shape.heads, shape.kv_heads,
-        shape.head_dim, json_quoted(shape.batch), shape.page, result->us, result->spread, ideal,
-        shape.peer_us, json_quoted(shape.peer), result->workers_active, result->split_units);
-    if (!options.quiet) {
-      std::printf(
-          "%-12s %-30s page %-3d %9.2f us  ideal %8.2f  share %.2f  target %8.2f  peer %8.2f  "
-          "ratio %.2f\n",
-          shape.group.c_str(), shape.batch.c_str(), shape.page, result->us, ideal,
-          ideal / result->us, target, shape.peer_us, ratio);
-    }
+        "{}\n{{\"group\":{},\"heads\":{},\"kv_heads\":{},\"head_dim\":{},\"batch\":{},\"page\":{},"
+        "\"us\":{:.3f},\"spread\":{:.4f},\"ideal_us\":{:.3f},\"share\":{:.3f},"
+        "\"stored_peer_us\":{:.2f},\"peer\":{},\"workers_active\":{},\"split_units\":{}}}",
+        &row == rows.data() ? "" : ",", json_quoted(s.group), s.heads, s.kv_heads, s.head_dim,
+        json_quoted(s.batch), s.page, row.measured.us, row.measured.spread, row.ideal_us,
+        row.ideal_us / row.measured.us, s.peer_us, json_quoted(s.peer), row.measured.workers_active,
+        row.measured.split_units);
   }
-  json += "\n  ]\n}\n";
-  for (const auto& [group, mean] : means)
-    std::printf("== %-28s geometric mean %.3f, worst %.2f of %d rows\n", group.c_str(),
-                std::exp(mean.log_sum / mean.count), mean.worst, mean.count);
-  std::printf("== %d of %d rows within 3 us + ideal / 0.95\n", targets, rows);
-  if (!options.output.empty()) std::ofstream(options.output) << json;
-  return {};
+  return json + "\n]}\n";
+}
+
+std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
+  std::string text = fmt::format("{}, reading memory at {:.0f} GB/s; target: 3 us + ideal / 0.95\n",
+                                 bench.facts().name, bench.limits().read_gb_per_s);
+  text += fmt::format("{:<12} {:<30} {:>4} {:>9} {:>9} {:>5} {:>9} {:>12} {:>5}\n", "heads",
+                      "batch", "page", "us", "ideal", "share", "target", "stored peer", "ratio");
+  std::map<std::string, Mean> means;
+  int within = 0;
+  for (const Row& row : rows) {
+    const Shape& s = row.shape;
+    text +=
+        fmt::format("{:<12} {:<30} {:>4} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12.2f} {:>5.2f}\n",
+                    s.group, s.batch, s.page, row.measured.us, row.ideal_us,
+                    row.ideal_us / row.measured.us, row.target_us, s.peer_us, row.ratio());
+    means["all"].add(row.ratio());
+    means[fmt::format("{} page {}", s.group, s.page)].add(row.ratio());
+    within += row.measured.us <= row.target_us ? 1 : 0;
+  }
+  for (const auto& [group, mean] : means) {
+    text += fmt::format("{}: geometric mean of ratios {:.3f}, worst {:.2f}, {} rows\n", group,
+                        std::exp(mean.log_sum / mean.count), mean.worst, mean.count);
+  }
+  return text + fmt::format("{} of {} rows within the target\n", within, rows.size());
+}
+
+std::vector<Shape> shapes_of(const Options& options) {
+  if (options.set == "served") return stored_shapes();
+  if (options.set == "irregular") return irregular_shapes();
+  return {{fmt::format("{}/{}/{}", options.heads, options.kv_heads, options.head_dim), "lens", "",
+           options.heads, options.kv_heads, options.head_dim, options.page, options.lens, 0}};
 }
 
 }  // namespace
-}  // namespace onebeat
 
-int main(int argc, char** argv) {
-  onebeat::Options options;
-  CLI::App app{"Decode attention on a CUDA device, beside stored figures of other libraries"};
-  app.add_option("--shapes", options.shapes, "CSV of shapes and stored figures (bench/peers/)");
-  app.add_flag("--irregular", options.irregular,
-               "Shapes outside of that grid instead; compared with 3 us + ideal / 0.95");
-  app.add_option("--layout", options.layout,
-                 "nhd: as others keep their cache; runs: the engine's own")
-      ->check(CLI::IsMember({"nhd", "runs"}));
-  app.add_option("--variant", options.variant, "Force a kernel");
-  app.add_option("--page", options.page, "Only shapes of this page size");
-  app.add_option("--workers", options.workers, "W, instead of the tuned one");
-  app.add_option("--min-tiles", options.min_tiles, "Cost model, instead of the tuned one");
-  app.add_option("--min-worker-cost", options.min_worker_cost);
-  app.add_option("--overhead", options.overhead);
-  app.add_flag("--no-overlap", options.no_overlap, "Ordinary launches");
-  app.add_flag("--quiet", options.quiet, "Only the means");
-  app.add_option("-o,--output", options.output, "JSON");
-  CLI11_PARSE(app, argc, argv);
-  const onebeat::Status status = onebeat::run(options);
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "%s\n", to_string(status).c_str());
-  return 1;
+Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& options) {
+  Bench bench;
+  ONEBEAT_RETURN_IF_ERROR(bench.set_up(options));
+  std::vector<Row> rows;
+  for (Shape& shape : shapes_of(options)) {
+    Row row;
+    ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape));
+    row.ideal_us = shape.bytes() / bench.limits().read_gb_per_s * 1e-3;
+    row.target_us = 3 + row.ideal_us / 0.95;
+    row.shape = std::move(shape);
+    rows.push_back(std::move(row));
+  }
+  return options.format == "json" ? to_json(bench, options, rows) : to_text(bench, rows);
 }
+
+}  // namespace onebeat::cli

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA side of `onebeat bench attention`. Only in builds with CUDA.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "onebeat/status.h"
+
+namespace onebeat::cli {
+
+struct CudaAttentionBenchOptions {
+  int device = 0;
+  /// "served": shapes with stored figures of other libraries; "irregular": others; "lens": the one
+  /// of the five numbers below.
+  std::string set = "served";
+  std::vector<std::int32_t> lens;
+  std::int32_t heads = 0, kv_heads = 0, head_dim = 0, page = 0;
+  std::string layout = "nhd";
+  std::string variant;       ///< Empty: the default.
+  std::int32_t workers = 0;  ///< 0: tuned.
+  bool no_overlap = false;   ///< Ordinary launches.
+  std::string format = "text";
+  std::string date;  ///< Of the report.
+};
+
+/// Each shape is a CUDA graph of dependent launches (the output of one is the query of the next)
+/// over as many sets of K and V as the L2 cannot hold; the median of several replays, divided by
+/// the launches, is reported, as text or JSON.
+[[nodiscard]] Result<std::string> run_cuda_attention_bench(
+    const CudaAttentionBenchOptions& options);
+
+}  // namespace onebeat::cli
