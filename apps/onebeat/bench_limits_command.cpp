@@ -76,19 +76,11 @@ Status run_on_cuda(const LimitsOptions& options, int device) {
 Status run_limits(const LimitsOptions& options) {
   if (options.device == "cpu") return run_on_cpu(options);
 #ifdef ONEBEAT_WITH_CUDA
-  return run_on_cuda(options, std::stoi(options.device.substr(5)));
+  return run_on_cuda(options, cuda_device_number(options.device));
 #else
   return unsupported("this onebeat was built without CUDA; build the preset release-cuda to use {}",
                      options.device);
 #endif
-}
-
-std::string check_device(const std::string& text) {
-  if (text == "cpu") return {};
-  const std::string digits = text.rfind("cuda:", 0) == 0 ? text.substr(5) : "";
-  const bool number = !digits.empty() && digits.size() <= 3 &&
-                      digits.find_first_not_of("0123456789") == std::string::npos;
-  return number ? "" : "device is '" + text + "'; it takes cpu or cuda:N";
 }
 
 }  // namespace
@@ -98,7 +90,7 @@ void add_bench_limits_command(CLI::App& bench, Outcome& outcome) {
   CLI::App* command =
       bench.add_subcommand("limits", "How fast memory can be read, and what a launch costs");
   command->add_option("--device", options->device, "cpu or cuda:N")
-      ->check(check_device)
+      ->check(check_bench_device)
       ->capture_default_str();
   command->add_option("--threads", options->threads, "CPU threads; 0: all processors")
       ->check(CLI::Range(0, ThreadPool::kMaxThreads))

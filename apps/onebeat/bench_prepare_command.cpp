@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `onebeat bench prepare`: time of one prepare_step on the CPU, beside a plain copy of as many
-// table bytes.
+// `onebeat bench prepare`: time of one prepare_step, here on the CPU, beside a plain copy of as
+// many table bytes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,6 +18,9 @@
 #include "bench_report.h"
 #include "commands.h"
 #include "onebeat/step.h"
+#ifdef ONEBEAT_WITH_CUDA
+#include "bench_prepare_cuda.h"
+#endif
 
 namespace onebeat::cli {
 namespace {
@@ -32,6 +35,7 @@ struct PrepareOptions {
   std::int32_t workers = 132;
   std::int32_t iterations = 200;
   std::string set;
+  std::string device = "cpu";
   std::string format = "text";
 };
 
@@ -214,6 +218,15 @@ std::string to_text(const std::vector<Measured>& rows) {
 }
 
 Status run_prepare(PrepareOptions options) {
+  if (options.device != "cpu") {
+#ifdef ONEBEAT_WITH_CUDA
+    return run_prepare_on_cuda(cuda_device_number(options.device), options.format == "json");
+#else
+    return unsupported(
+        "this onebeat was built without CUDA; build the preset release-cuda to use {}",
+        options.device);
+#endif
+  }
   if (options.set == "isolated") {
     options.batches = {32};
     options.contexts = {8192};
@@ -241,7 +254,12 @@ Status run_prepare(PrepareOptions options) {
 void add_bench_prepare_command(CLI::App& bench, Outcome& outcome) {
   auto options = std::make_shared<PrepareOptions>();
   CLI::App* command = bench.add_subcommand(
-      "prepare", "Step preparation on the CPU: lengths, sums, tables and the plans of all classes");
+      "prepare", "Step preparation: lengths, sums, tables and the plans of all classes");
+  command
+      ->add_option("--device", options->device,
+                   "cpu, or cuda:N for a fixed grid (the options on shapes are the CPU's)")
+      ->check(check_bench_device)
+      ->capture_default_str();
   command->add_option("--batch", options->batches, "Requests in the step")
       ->delimiter(',')
       ->check(CLI::Range(0, 65536))

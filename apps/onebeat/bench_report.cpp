@@ -25,4 +25,16 @@ std::string cpu_name() {
   return "unknown";
 }
 
+std::string check_bench_device(const std::string& text) {
+  if (text == "cpu") return {};
+  const std::string digits = text.rfind("cuda:", 0) == 0 ? text.substr(5) : "";
+  const bool number = !digits.empty() && digits.size() <= 3 &&
+                      digits.find_first_not_of("0123456789") == std::string::npos;
+  return number ? "" : "device is '" + text + "'; it takes cpu or cuda:N";
+}
+
+int cuda_device_number(const std::string& checked_device) {
+  return std::stoi(checked_device.substr(5));
+}
+
 }  // namespace onebeat::cli

@@ -12,4 +12,10 @@ namespace onebeat::cli {
 /// The processor's name as the system gives it, or "unknown".
 [[nodiscard]] std::string cpu_name();
 
+/// Checks the value of --device: "" for cpu and cuda:N, else what it takes.
+[[nodiscard]] std::string check_bench_device(const std::string& text);
+
+/// N of cuda:N.
+[[nodiscard]] int cuda_device_number(const std::string& checked_device);
+
 }  // namespace onebeat::cli
