@@ -73,7 +73,7 @@ class TokenStream {
         return "a string";
       case TokenKind::kName:
       case TokenKind::kOperator:
-        return "'" + token.text.substr(0, 80) + "'";
+        return std::string("'").append(token.text, 0, 80).append("'");
     }
     return "something";
   }
