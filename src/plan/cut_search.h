@@ -34,12 +34,11 @@ ONEBEAT_HD constexpr std::uint32_t last_request_with(const Requests& requests, s
   return low;
 }
 
-/// A cut and what its neighbours ask of it.
+/// A cut and how it touches its unit.
 struct FoundCut {
   Cut cut;
-  bool inside = false;    ///< Strictly inside a unit: the unit is split here.
-  bool at_start = false;  ///< At the start of its unit, or at the end of the line.
-  RequestRecord record;
+  bool inside = false;    ///< Strictly inside the unit, which is split here.
+  bool at_start = false;  ///< At the unit's start, or at the end of the line.
 };
 
 /// Cut `worker` of `active`; cut `active` is the end of the line.
@@ -47,20 +46,16 @@ template <typename Requests>
 ONEBEAT_HD constexpr FoundCut find_cut(const Division& d, const Requests& requests,
                                        std::uint64_t total, std::uint32_t active,
                                        std::uint32_t worker) {
-  FoundCut found;
-  if (worker == active) {
-    found.cut.request = requests.count();
-    found.at_start = true;
-    return found;
-  }
+  if (worker == active) return {{requests.count(), 0, 0}, false, true};
   const std::uint32_t r =
       last_request_with(requests, requests.count(), [&](std::uint64_t cost_begin) {
         return begins_at_or_before_cut(cost_begin, total, active, worker);
       });
-  found.record = requests.record(r);
-  found.cut = cut_in_request(d, r, found.record, total, active, worker);
-  found.at_start = at_unit_start(d, found.cut, found.record);
-  found.inside = !found.at_start && !at_unit_end(d, found.cut, found.record);
+  const RequestRecord record = requests.record(r);
+  FoundCut found;
+  found.cut = cut_in_request(d, r, record, total, active, worker);
+  found.at_start = at_unit_start(d, found.cut, record);
+  found.inside = !found.at_start && !at_unit_end(d, found.cut, record);
   return found;
 }
 
@@ -71,7 +66,6 @@ ONEBEAT_HD constexpr Cut begin_behind(const Division& d, const Requests& request
   Cut cut = found.cut;
   if (found.inside || found.at_start) return cut;
   ++cut.unit;
-  RequestRecord record = found.record;
   if (cut.unit == units_of(d, requests.query_tokens(cut.request))) {
     const std::uint64_t end = requests.cost_begin(cut.request + 1);
     cut.unit = 0;
@@ -81,9 +75,8 @@ ONEBEAT_HD constexpr Cut begin_behind(const Division& d, const Requests& request
       cut.request = last_request_with(requests, requests.count(),
                                       [&](std::uint64_t cost) { return cost <= end; });
     }
-    record = requests.record(cut.request);
   }
-  cut.tile = first_tile(d, record.first);
+  cut.tile = first_tile(d, requests.record(cut.request).first);
   return cut;
 }
 
@@ -93,7 +86,6 @@ ONEBEAT_HD constexpr Cut end_before(const Division& d, const Requests& requests,
                                     const FoundCut& found) {
   Cut cut = found.cut;
   if (!found.at_start) return cut;
-  RequestRecord record = found.record;
   if (cut.unit > 0) {
     --cut.unit;
   } else {
@@ -104,9 +96,8 @@ ONEBEAT_HD constexpr Cut end_before(const Division& d, const Requests& requests,
                                       [&](std::uint64_t cost) { return cost < begin; });
     }
     cut.unit = units_of(d, requests.query_tokens(cut.request)) - 1;
-    record = requests.record(cut.request);
   }
-  cut.tile = end_tile(d, record.len);
+  cut.tile = end_tile(d, requests.record(cut.request).len);
   return cut;
 }
 
@@ -118,12 +109,10 @@ struct WorkerShare {
   bool passes = false;     ///< Both, and it is the same unit: neither starts nor finishes it.
 };
 
+/// The share of the worker between two neighbouring cuts.
 template <typename Requests>
-ONEBEAT_HD constexpr WorkerShare share_of(const Division& d, const Requests& requests,
-                                          std::uint64_t total, std::uint32_t active,
-                                          std::uint32_t worker) {
-  const FoundCut begin_cut = find_cut(d, requests, total, active, worker);
-  const FoundCut end_cut = find_cut(d, requests, total, active, worker + 1);
+ONEBEAT_HD constexpr WorkerShare share_between(const Division& d, const Requests& requests,
+                                               const FoundCut& begin_cut, const FoundCut& end_cut) {
   const Cut begin = begin_behind(d, requests, begin_cut);
   const Cut end = end_before(d, requests, end_cut);
   WorkerShare share;
@@ -141,12 +130,15 @@ ONEBEAT_HD constexpr WorkerShare share_of(const Division& d, const Requests& req
   return share;
 }
 
-/// Bit w % 32 of words[w / 32] says whether worker w passes. Worker 0 and the last active one never
-/// do, so both searches end.
-ONEBEAT_HD constexpr std::uint32_t last_not_passing_before(const std::uint32_t* words,
-                                                           std::uint32_t worker) {
-  std::uint32_t index = worker / 32;
-  std::uint32_t clear = ~words[index] & ((1u << (worker % 32)) - 1);
+// One bit per worker says whether it passes. It stands at the place of the cut where the worker
+// ends, w + 1; bit 0 is never set. The first worker and the last active one never pass, so both
+// searches end.
+
+/// The highest place below `place` whose bit is clear.
+ONEBEAT_HD constexpr std::uint32_t last_clear_before(const std::uint32_t* words,
+                                                     std::uint32_t place) {
+  std::uint32_t index = place / 32;
+  std::uint32_t clear = ~words[index] & ((1u << (place % 32)) - 1);
   while (clear == 0) clear = ~words[--index];
 #ifdef __CUDA_ARCH__
   return index * 32 + 31 - static_cast<std::uint32_t>(__clz(static_cast<int>(clear)));
@@ -155,10 +147,11 @@ ONEBEAT_HD constexpr std::uint32_t last_not_passing_before(const std::uint32_t* 
 #endif
 }
 
-ONEBEAT_HD constexpr std::uint32_t first_not_passing_from(const std::uint32_t* words,
-                                                          std::uint32_t worker) {
-  std::uint32_t index = worker / 32;
-  std::uint32_t clear = ~words[index] & ~((1u << (worker % 32)) - 1);
+/// The lowest place from `place` on whose bit is clear.
+ONEBEAT_HD constexpr std::uint32_t first_clear_from(const std::uint32_t* words,
+                                                    std::uint32_t place) {
+  std::uint32_t index = place / 32;
+  std::uint32_t clear = ~words[index] & ~((1u << (place % 32)) - 1);
   while (clear == 0) clear = ~words[++index];
 #ifdef __CUDA_ARCH__
   return index * 32 + static_cast<std::uint32_t>(__ffs(static_cast<int>(clear)) - 1);
@@ -172,15 +165,16 @@ ONEBEAT_HD constexpr std::uint32_t first_not_passing_from(const std::uint32_t* w
 ONEBEAT_HD constexpr void set_partials(WorkerRecord& record, bool continues, bool leaves,
                                        bool passes, const std::uint32_t* passing_words,
                                        std::uint32_t worker) {
+  const std::uint32_t place = worker + 1;
   if (continues) {
-    const std::uint32_t owner = last_not_passing_before(passing_words, worker);
-    const std::uint32_t last = first_not_passing_from(passing_words, worker);
-    record.continued_owner = static_cast<std::uint16_t>(owner);
+    const std::uint32_t owner = last_clear_before(passing_words, place);
+    const std::uint32_t last = first_clear_from(passing_words, place);
+    record.continued_owner = static_cast<std::uint16_t>(owner - 1);
     record.continued_partials = static_cast<std::uint16_t>(last - owner + 1);
   }
   if (leaves && !passes) {
-    const std::uint32_t last = first_not_passing_from(passing_words, worker + 1);
-    record.started_partials = static_cast<std::uint16_t>(last - worker + 1);
+    const std::uint32_t last = first_clear_from(passing_words, place + 1);
+    record.started_partials = static_cast<std::uint16_t>(last - place + 1);
   }
 }
 

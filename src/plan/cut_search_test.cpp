@@ -30,10 +30,11 @@ std::vector<WorkerRecord> searched_workers(const Division& d, const PlanView& pl
   const std::uint64_t total = plan.requests()[requests.count()].cost_begin;
   const std::uint32_t active = active_workers(d, total);
   std::vector<WorkerShare> shares;
-  std::vector<std::uint32_t> passing(active / 32 + 1);
+  std::vector<std::uint32_t> passing((active + 1) / 32 + 1);
   for (std::uint32_t w = 0; w < active; ++w) {
-    shares.push_back(share_of(d, requests, total, active, w));
-    if (shares[w].passes) passing[w / 32] |= 1u << (w % 32);
+    shares.push_back(share_between(d, requests, find_cut(d, requests, total, active, w),
+                                   find_cut(d, requests, total, active, w + 1)));
+    if (shares[w].passes) passing[(w + 1) / 32] |= 1u << ((w + 1) % 32);
   }
   std::vector<WorkerRecord> workers(d.workers);
   for (std::uint32_t w = 0; w < active; ++w) {
@@ -68,12 +69,12 @@ TEST(CutSearch, FindsOwnersAcrossManyWords) {
   std::vector<std::uint32_t> passing(5, 0xffffffffu);
   passing[0] &= ~(1u << 3);
   passing[4] &= ~(1u << 30);
-  EXPECT_EQ(last_not_passing_before(passing.data(), 157), 3u);
-  EXPECT_EQ(last_not_passing_before(passing.data(), 4), 3u);
-  EXPECT_EQ(last_not_passing_before(passing.data(), 159), 158u);
-  EXPECT_EQ(first_not_passing_from(passing.data(), 4), 158u);
-  EXPECT_EQ(first_not_passing_from(passing.data(), 158), 158u);
-  EXPECT_EQ(first_not_passing_from(passing.data(), 0), 3u);
+  EXPECT_EQ(last_clear_before(passing.data(), 157), 3u);
+  EXPECT_EQ(last_clear_before(passing.data(), 4), 3u);
+  EXPECT_EQ(last_clear_before(passing.data(), 159), 158u);
+  EXPECT_EQ(first_clear_from(passing.data(), 4), 158u);
+  EXPECT_EQ(first_clear_from(passing.data(), 158), 158u);
+  EXPECT_EQ(first_clear_from(passing.data(), 0), 3u);
 }
 
 }  // namespace

@@ -157,14 +157,20 @@ Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& la
   add_plans(args, *planner_, params);
 
   const bool plans = params.num_plans > 0;
-  const std::int32_t threads = cuda::prepare_block_threads(args.num_requests, plans);
+  std::uint32_t most_workers = 0;
+  for (std::int32_t c = 0; c < params.num_plans; ++c) {
+    most_workers = std::max(most_workers, params.plans[c].division.workers);
+  }
+  const std::int32_t threads =
+      cuda::prepare_block_threads(args.num_requests, static_cast<std::int32_t>(most_workers));
   params.request_blocks = std::max(1, (args.num_requests + threads - 1) / threads);
   const std::int64_t resident =
       std::int64_t{multiprocessors_} * cuda::prepare_blocks_per_multiprocessor(threads, plans) -
       params.num_plans - params.request_blocks;
   ONEBEAT_RETURN_IF_ERROR(
       add_tables(args, *planner_, threads, std::max<std::int64_t>(resident, 1), params));
-  return cuda_status(cuda::launch_prepare(params, launch.programmatic, stream), "prepare_step");
+  return cuda_status(cuda::launch_prepare(params, threads, launch.programmatic, stream),
+                     "prepare_step");
 }
 
 }  // namespace onebeat

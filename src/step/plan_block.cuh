@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device planner: one block makes the plan of one class. A prefix sum over the requests' costs,
-// then every worker searches its own two cuts (cut_search.h). Requests are read in tiles of the
+// then every thread searches one cut (cut_search.h). Requests are read in tiles of the
 // block; a batch of one tile keeps its records in shared memory for the search, a larger one
 // searches what it has written. The bytes are those of the CPU planner.
 //
-// Order: (1) scan and request records, barrier; (2) shares of the workers and one bit each on how
-// they touch their units, barrier; (3) partial results from those bits.
+// Order: (1) scan and request records, barrier; (2) a cut for every thread, barrier; (3) the worker
+// between a thread's cut and its neighbour's, and bits on how it touches its units, barrier;
+// (4) partial results from those bits.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +20,34 @@ namespace onebeat::cuda {
 
 inline constexpr std::uint32_t kMaxPlanWorkers = 4096;
 
+/// Most threads of a planning block.
+inline constexpr std::uint32_t kMaxPlanThreads = 512;
+
+/// A cut as neighbours exchange it.
+struct alignas(16) SharedCut {
+  std::uint32_t request;
+  std::uint32_t tile;
+  std::uint32_t unit;
+  std::uint32_t flags;  ///< 1: inside, 2: at_start.
+};
+
+__device__ __forceinline__ SharedCut packed(const plan::FoundCut& found) {
+  return {found.cut.request, found.cut.tile, found.cut.unit,
+          (found.inside ? 1u : 0u) | (found.at_start ? 2u : 0u)};
+}
+
+__device__ __forceinline__ plan::FoundCut unpacked(const SharedCut& cut) {
+  return {{cut.request, cut.unit, cut.tile}, (cut.flags & 1) != 0, (cut.flags & 2) != 0};
+}
+
 /// Shared memory of a planning block besides the request records.
 struct PlanSpace {
   ScanSpace scan;
-  std::uint32_t continues[kMaxPlanWorkers / 32 + 1];  // one bit per worker
-  std::uint32_t leaves[kMaxPlanWorkers / 32 + 1];
-  std::uint32_t passes[kMaxPlanWorkers / 32 + 1];
+  SharedCut cuts[kMaxPlanThreads + 1];  // [0]: the last cut of the pass before
+  // One bit per worker, at the place of the cut where it ends.
+  std::uint32_t continues[(kMaxPlanWorkers + 1) / 32 + 1];
+  std::uint32_t leaves[(kMaxPlanWorkers + 1) / 32 + 1];
+  std::uint32_t passes[(kMaxPlanWorkers + 1) / 32 + 1];
 };
 
 /// Bytes of shared memory for the request records of a tile, behind a PlanSpace: a record and a
@@ -136,40 +159,50 @@ __device__ __forceinline__ void plan_workers(const plan::Division& d,
                                              const SearchedRequests& requests, std::uint64_t total,
                                              WorkerRecord* workers, PlanSpace& space) {
   const std::uint32_t active = plan::active_workers(d, total);
-  for (std::uint32_t base = 0; base < active; base += blockDim.x) {
-    const std::uint32_t w = base + threadIdx.x;
+  // A thread finds one cut and writes the worker that ends there. Without work there is no cut.
+  for (std::uint32_t base = 0; active > 0 && base <= active; base += blockDim.x) {
+    const std::uint32_t c = base + threadIdx.x;
+    plan::FoundCut found;
+    if (c <= active) found = plan::find_cut(d, requests, total, active, c);
+    if (base > 0) {
+      if (threadIdx.x == 0) space.cuts[0] = space.cuts[blockDim.x];
+      __syncthreads();
+    }
+    space.cuts[threadIdx.x + 1] = packed(found);
+    __syncthreads();
     plan::WorkerShare share;
-    if (w < active) {
-      share = plan::share_of(d, requests, total, active, w);
-      // The last 8 bytes, the partial results, follow below.
+    if (c >= 1 && c <= active) {
+      share = plan::share_between(d, requests, unpacked(space.cuts[threadIdx.x]), found);
       const WorkerRecord& record = share.record;
-      *reinterpret_cast<uint4*>(workers + w) =
+      WorkerRecord* out = workers + (c - 1);
+      // The last 8 bytes, the partial results, follow below.
+      *reinterpret_cast<uint4*>(out) =
           uint4{record.stamp, record.begin_request, record.begin_tile, record.end_request};
-      reinterpret_cast<uint2*>(workers + w)[2] =
+      reinterpret_cast<uint2*>(out)[2] =
           uint2{record.end_tile, record.begin_unit | (std::uint32_t{record.end_unit} << 16)};
     }
     const std::uint32_t continues = __ballot_sync(0xffffffffu, share.continues);
     const std::uint32_t leaves = __ballot_sync(0xffffffffu, share.leaves);
     const std::uint32_t passes = __ballot_sync(0xffffffffu, share.passes);
-    if (threadIdx.x % 32 == 0 && w < active) {
-      space.continues[w / 32] = continues;
-      space.leaves[w / 32] = leaves;
-      space.passes[w / 32] = passes;
+    if (threadIdx.x % 32 == 0 && c <= active) {
+      space.continues[c / 32] = continues;
+      space.leaves[c / 32] = leaves;
+      space.passes[c / 32] = passes;
     }
   }
   __syncthreads();
   for (std::uint32_t w = threadIdx.x; w < d.workers; w += blockDim.x) {
-    WorkerRecord record;
     auto* out = reinterpret_cast<uint4*>(workers + w);
     if (w >= active) {
       out[0] = uint4{0, 0, 0, 0};
       out[1] = uint4{0, 0, 0, 0};
       continue;
     }
-    const std::uint32_t bit = 1u << (w % 32);
-    plan::set_partials(record, (space.continues[w / 32] & bit) != 0,
-                       (space.leaves[w / 32] & bit) != 0, (space.passes[w / 32] & bit) != 0,
-                       space.passes, w);
+    const std::uint32_t word = (w + 1) / 32;
+    const std::uint32_t bit = 1u << ((w + 1) % 32);
+    WorkerRecord record;
+    plan::set_partials(record, (space.continues[word] & bit) != 0, (space.leaves[word] & bit) != 0,
+                       (space.passes[word] & bit) != 0, space.passes, w);
     const std::uint32_t low =
         record.continued_partials | (std::uint32_t{record.continued_owner} << 16);
     reinterpret_cast<uint2*>(out)[3] = uint2{low, record.started_partials};

@@ -53,6 +53,18 @@ __device__ __forceinline__ void prepare_rest(const PrepareParams& p, std::uint32
   }
 }
 
+/// Brings the parameters into the constant cache, where a first access misses, before the wait.
+__device__ __forceinline__ void load_early(const PrepareParams& p) {
+  constexpr unsigned kLine = 64;
+  const auto* bytes = reinterpret_cast<const char*>(&p);
+#pragma unroll
+  for (unsigned at = 0; at < offsetof(PrepareParams, plans); at += kLine) {
+    asm volatile("" ::"r"(*reinterpret_cast<const std::uint32_t*>(bytes + at)));
+  }
+  const PlanTask& task = p.plans[blockIdx.x % kMaxStepClasses];
+  asm volatile("" ::"r"(task.division.workers), "r"(task.counter_words));
+}
+
 /// Plans, requests and tables. Blocks have at most 512 threads; the bound of 768 grants 80
 /// registers, with which nothing spills and three blocks of 256 share a multiprocessor.
 template <int kItems, bool kOneTile>
@@ -60,6 +72,7 @@ __global__ void __launch_bounds__(768, 1)
     prepare_with_plans(const __grid_constant__ PrepareParams p) {
   extern __shared__ __align__(16) std::byte shared[];
   auto& space = *reinterpret_cast<RoleSpace*>(shared);
+  load_early(p);
   wait_for_predecessors();
   let_dependents_start();
   const auto plans = static_cast<std::uint32_t>(p.num_plans);
@@ -86,57 +99,58 @@ std::size_t shared_bytes(std::int32_t block_threads, int items, bool plans) {
   return sizeof(RoleSpace) + (tile + 1) * kBytesPerTileRequest;
 }
 
-// Small steps: a thread for each request. Middle ones stay with the small block, whose barriers are
-// cheap. Large ones go through tiles of 4,096.
-constexpr std::int32_t kSmallPlanThreads = 256;
-constexpr std::int32_t kLargePlanThreads = 512;
 constexpr int kMiddleItems = 4;
 constexpr int kLargeItems = 8;
 
 struct Variant {
   void (*kernel)(PrepareParams);
-  std::int32_t threads;
   int items;
 };
 
-Variant variant_for(std::int32_t num_requests) {
-  if (num_requests <= kSmallPlanThreads) return {prepare_with_plans<1, true>, kSmallPlanThreads, 1};
-  if (num_requests <= kSmallPlanThreads * kMiddleItems) {
-    return {prepare_with_plans<kMiddleItems, true>, kSmallPlanThreads, kMiddleItems};
+Variant variant_for(std::int32_t num_requests, std::int32_t threads, bool plans) {
+  if (!plans) return {prepare_tables_only, 0};
+  if (num_requests <= threads) return {prepare_with_plans<1, true>, 1};
+  if (num_requests <= threads * kMiddleItems) {
+    return {prepare_with_plans<kMiddleItems, true>, kMiddleItems};
   }
-  if (num_requests <= kLargePlanThreads * kLargeItems) {
-    return {prepare_with_plans<kLargeItems, true>, kLargePlanThreads, kLargeItems};
+  if (num_requests <= threads * kLargeItems) {
+    return {prepare_with_plans<kLargeItems, true>, kLargeItems};
   }
-  return {prepare_with_plans<kLargeItems, false>, kLargePlanThreads, kLargeItems};
+  return {prepare_with_plans<kLargeItems, false>, kLargeItems};
 }
 
 }  // namespace
 
 cudaError_t prepare_kernels_setup() {
-  const auto most = static_cast<int>(shared_bytes(kLargePlanThreads, kLargeItems, true));
+  const auto most = static_cast<int>(shared_bytes(kMaxPlanThreads, kLargeItems, true));
   constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
   cudaError_t error = cudaFuncSetAttribute(prepare_with_plans<kLargeItems, true>, kAttribute, most);
   if (error != cudaSuccess) return error;
   return cudaFuncSetAttribute(prepare_with_plans<kLargeItems, false>, kAttribute, most);
 }
 
-std::int32_t prepare_block_threads(std::int32_t num_requests, bool plans) {
-  return plans ? variant_for(num_requests).threads : kTableThreads;
+std::int32_t prepare_block_threads(std::int32_t num_requests, std::int32_t most_workers) {
+  if (most_workers == 0) return kTableThreads;
+  // A thread for each cut, if it can be; small blocks have cheap barriers. Two blocks a
+  // multiprocessor are the usual number of workers: on 132 of them, 265 cuts.
+  constexpr std::int32_t kMost = static_cast<std::int32_t>(kMaxPlanThreads);
+  if (num_requests > 1024 || most_workers >= 320) return kMost;
+  return most_workers < 256 ? 256 : 320;
 }
 
 std::int32_t prepare_blocks_per_multiprocessor(std::int32_t block_threads, bool plans) {
   return plans ? 768 / block_threads : kTableBlocks;
 }
 
-cudaError_t launch_prepare(const PrepareParams& params, bool programmatic, cudaStream_t stream) {
+cudaError_t launch_prepare(const PrepareParams& params, std::int32_t block_threads,
+                           bool programmatic, cudaStream_t stream) {
   const bool plans = params.num_plans > 0;
-  const Variant variant =
-      plans ? variant_for(params.num_requests) : Variant{prepare_tables_only, kTableThreads, 0};
+  const Variant variant = variant_for(params.num_requests, block_threads, plans);
   cudaLaunchConfig_t config = {};
   config.gridDim =
       dim3(static_cast<unsigned>(params.num_plans + params.request_blocks + params.table_blocks));
-  config.blockDim = dim3(static_cast<unsigned>(variant.threads));
-  config.dynamicSmemBytes = shared_bytes(variant.threads, variant.items, plans);
+  config.blockDim = dim3(static_cast<unsigned>(block_threads));
+  config.dynamicSmemBytes = shared_bytes(block_threads, variant.items, plans);
   config.stream = stream;
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -197,8 +197,9 @@ __device__ __forceinline__ void gather_live(const PrepareParams& p, std::uint32_
   for (std::uint32_t item = block; item < total.narrow;
        item += static_cast<std::uint32_t>(p.table_blocks)) {
     std::uint32_t low = 0;  // the last thread whose rows begin at or before the item
-    for (std::uint32_t step = blockDim.x / 2; step > 0; step /= 2) {
-      if (space.chunk_begin[low + step] <= item) low += step;
+    for (std::uint32_t high = blockDim.x; high - low > 1;) {
+      const std::uint32_t middle = (low + high) / 2;
+      (space.chunk_begin[middle] <= item ? low : high) = middle;
     }
     std::uint32_t chunk = item - space.chunk_begin[low];
     std::uint32_t request = low * rows_each;
