@@ -124,9 +124,13 @@ Variant variant_for(std::int32_t num_requests, std::int32_t threads, bool plans)
 cudaError_t prepare_kernels_setup() {
   const auto most = static_cast<int>(shared_bytes(kMaxPlanThreads, kLargeItems, true));
   constexpr auto kAttribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
-  cudaError_t error = cudaFuncSetAttribute(prepare_with_plans<kLargeItems, true>, kAttribute, most);
-  if (error != cudaSuccess) return error;
-  return cudaFuncSetAttribute(prepare_with_plans<kLargeItems, false>, kAttribute, most);
+  for (const auto kernel :
+       {prepare_with_plans<kMiddleItems, true>, prepare_with_plans<kLargeItems, true>,
+        prepare_with_plans<kLargeItems, false>}) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, kAttribute, most);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 std::int32_t prepare_block_threads(std::int32_t num_requests, std::int32_t most_workers) {
