@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `onebeat generate`: completes a prompt, as it is, and says where the time went.
+// `onebeat generate`: completes a prompt, as it is or as a message, and says where the time went.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -9,11 +8,13 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/json_text.h"
+#include "chat_prompt.h"
 #include "commands.h"
 #include "engine/loading/tokenizer_from_gguf.h"
 #include "engine_options.h"
@@ -21,8 +22,7 @@
 #include "input.h"
 #include "interrupt.h"
 #include "onebeat/engine.h"
-#include "text/detokenizer.h"
-#include "text/stop_strings.h"
+#include "reply_text.h"
 
 namespace onebeat::cli {
 namespace {
@@ -38,62 +38,10 @@ struct GenerateOptions {
   float min_p = 0.0f;
   std::optional<std::uint64_t> seed;
   std::vector<std::string> stops;
+  bool chat = false;
   bool special = false;
   bool ignore_eos = false;
   std::string format = "text";
-};
-
-/// The reply's text as tokens come: whole characters only, held back while a stop string may be
-/// beginning.
-class ReplyText {
- public:
-  ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print)
-      : detokenizer_(tokenizer), stops_(std::move(stops)), print_(print) {}
-
-  /// Returns whether the reply goes on.
-  bool append(std::int32_t token) {
-    std::string piece;
-    status_ = detokenizer_.append(token, piece);
-    return status_.ok() && take(piece);
-  }
-
-  Status finish() {
-    std::string piece;
-    detokenizer_.finish(piece);
-    if (take(piece)) {
-      std::string held;
-      stops_.finish(held);
-      show(held);
-    }
-    // For files and pipes exactly the text; a terminal's next line begins at its left.
-    if (print_ && isatty(STDOUT_FILENO) == 1 && !text_.ends_with('\n')) std::fputc('\n', stdout);
-    return status_;
-  }
-
-  [[nodiscard]] const std::string& text() const { return text_; }
-
- private:
-  bool take(const std::string& piece) {
-    if (stopped_) return false;
-    std::string certain;
-    stopped_ = stops_.append(piece, certain).has_value();
-    show(certain);
-    return !stopped_;
-  }
-
-  void show(const std::string& piece) {
-    text_ += piece;
-    if (!print_ || piece.empty()) return;
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-  }
-
-  Detokenizer detokenizer_;
-  StopStrings stops_;
-  Status status_;
-  std::string text_;
-  bool print_;
-  bool stopped_ = false;
 };
 
 std::string timings_line(const GenerateResult& result, double load_ms, std::uint64_t seed,
@@ -129,6 +77,21 @@ std::vector<std::int32_t> end_tokens(const Tokenizer& tokenizer) {
   return ids;
 }
 
+Result<std::vector<std::int32_t>> encode_prompt(const GenerateOptions& options,
+                                                const Tokenizer& tokenizer,
+                                                const std::string& text) {
+  if (options.chat) {
+    ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat,
+                             ChatPrompt::make(options.model.model, tokenizer));
+    const ChatMessage message = {"user", text};
+    return chat.encode(std::span(&message, 1));
+  }
+  EncodeOptions encode;
+  encode.parse_special = options.special;
+  encode.begin = EncodeOptions::Begin::kModel;
+  return tokenizer.encode(text, encode);
+}
+
 Status run_generate(const GenerateOptions& options) {
   using Clock = std::chrono::steady_clock;
   ONEBEAT_ASSIGN_OR_RETURN(StopStrings stops, StopStrings::make(options.stops));
@@ -145,11 +108,8 @@ Status run_generate(const GenerateOptions& options) {
   ONEBEAT_ASSIGN_OR_RETURN(const LoadedModel model, load_model(options.model));
   const double load_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 
-  EncodeOptions encode;
-  encode.parse_special = options.special;
-  encode.begin = EncodeOptions::Begin::kModel;
   ONEBEAT_ASSIGN_OR_RETURN(const std::vector<std::int32_t> prompt,
-                           model.tokenizer->encode(prompt_text, encode));
+                           encode_prompt(options, *model.tokenizer, prompt_text));
   const std::vector<std::int32_t> ends = end_tokens(*model.tokenizer);
 
   GenerateRequest request;
@@ -221,9 +181,13 @@ void add_generate_command(CLI::App& app, Outcome& outcome) {
   add_sampling_options(command, *options);
   command->add_option("--stop", options->stops,
                       "Ends the reply before this text; may be given several times");
-  command->add_flag(
-      "--special", options->special,
-      "Texts of special tokens in the prompt, such as <|im_start|>, become those tokens");
+  CLI::Option* chat =
+      command->add_flag("--chat", options->chat,
+                        "The prompt is a message: it goes through the model's chat template");
+  command
+      ->add_flag("--special", options->special,
+                 "Texts of special tokens in the prompt, such as <|im_start|>, become those tokens")
+      ->excludes(chat);
   command->add_flag("--ignore-eos", options->ignore_eos, "Goes on where the model would end");
   command->add_option("--format", options->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))

@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   onebeat::cli::add_tokenize_command(app, outcome);
   onebeat::cli::add_detokenize_command(app, outcome);
   onebeat::cli::add_generate_command(app, outcome);
+  onebeat::cli::add_chat_command(app, outcome);
   onebeat::cli::add_plan_command(app, outcome);
   onebeat::cli::add_pull_command(app, outcome);
   onebeat::cli::add_ls_command(app, outcome);

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chat_prompt.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+#include "model/formats/gguf.h"
+#include "model/hub/model_cache.h"
+
+namespace onebeat::cli {
+
+Result<ChatPrompt> ChatPrompt::make(const std::string& model, const Tokenizer& tokenizer) {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(model));
+  ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
+  ONEBEAT_ASSIGN_OR_RETURN(const auto source,
+                           file.optional<std::string_view>("tokenizer.chat_template", ""));
+  if (source.empty()) {
+    return unsupported("{} has no chat template; use `onebeat generate` without --chat",
+                       path.string());
+  }
+  ONEBEAT_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(source));
+  ChatOptions options;
+  for (const auto& [id, text] : {std::pair(tokenizer.bos(), &options.bos_token),
+                                 std::pair(tokenizer.eos(), &options.eos_token)}) {
+    if (!id.has_value()) continue;
+    ONEBEAT_ASSIGN_OR_RETURN(const std::string_view bytes, tokenizer.token_bytes(*id));
+    *text = bytes;
+  }
+  return ChatPrompt(std::move(parsed), tokenizer, std::move(options));
+}
+
+Result<bool> ChatPrompt::has_special_text(std::string_view text) const {
+  EncodeOptions special;
+  special.parse_special = true;
+  ONEBEAT_ASSIGN_OR_RETURN(const auto ids, tokenizer_->encode(text, special));
+  for (const std::int32_t id : ids) {
+    if (tokenizer_->is_control(id)) return true;
+  }
+  return false;
+}
+
+Result<std::vector<std::int32_t>> ChatPrompt::encode(std::span<const ChatMessage> messages) const {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string text, template_.render(messages, options_));
+  const bool begins = !options_.bos_token.empty() && text.starts_with(options_.bos_token);
+  EncodeOptions encode;
+  encode.begin = begins ? EncodeOptions::Begin::kNever : EncodeOptions::Begin::kModel;
+
+  // In one piece, as models were trained, but for messages that spell special tokens.
+  std::vector<std::int32_t> ids;
+  std::size_t done = 0;
+  const auto append = [&](std::string_view part, bool special) -> Status {
+    encode.parse_special = special;
+    ONEBEAT_ASSIGN_OR_RETURN(const auto more, tokenizer_->encode(part, encode));
+    ids.insert(ids.end(), more.begin(), more.end());
+    encode.begin = EncodeOptions::Begin::kNever;
+    return {};
+  };
+  std::size_t searched = 0;
+  for (const ChatMessage& message : messages) {
+    const std::size_t first = message.content.find_first_not_of(" \t\r\n");
+    if (first == std::string::npos) continue;
+    const std::size_t last = message.content.find_last_not_of(" \t\r\n");
+    const std::string_view content =
+        std::string_view(message.content).substr(first, last - first + 1);
+    const std::size_t place = text.find(content, searched);
+    if (place != std::string::npos) searched = place + content.size();
+    ONEBEAT_ASSIGN_OR_RETURN(const bool special, has_special_text(content));
+    if (!special) continue;
+    if (place == std::string::npos) {
+      return unsupported("a message spells a special token, and the chat template changes it");
+    }
+    ONEBEAT_RETURN_IF_ERROR(append(std::string_view(text).substr(done, place - done), true));
+    ONEBEAT_RETURN_IF_ERROR(append(content, false));
+    done = place + content.size();
+  }
+  ONEBEAT_RETURN_IF_ERROR(append(std::string_view(text).substr(done), true));
+  return ids;
+}
+
+}  // namespace onebeat::cli

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Conversations as prompts: the model's chat template, then its tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "onebeat/status.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace onebeat::cli {
+
+class ChatPrompt {
+ public:
+  /// Reads the template of a model, a file or a name as in ModelOptions. `tokenizer` must outlive
+  /// it. Errors: kUnsupported for a model without a chat template, or a template that needs what is
+  /// not there.
+  static Result<ChatPrompt> make(const std::string& model, const Tokenizer& tokenizer);
+
+  /// The tokens after which the model writes the assistant's next message. Special tokens come from
+  /// the template alone: their texts in messages are spelled out. Errors: the template's refusal.
+  [[nodiscard]] Result<std::vector<std::int32_t>> encode(
+      std::span<const ChatMessage> messages) const;
+
+ private:
+  ChatPrompt(ChatTemplate chat_template, const Tokenizer& tokenizer, ChatOptions options)
+      : template_(std::move(chat_template)), tokenizer_(&tokenizer), options_(std::move(options)) {}
+
+  [[nodiscard]] Result<bool> has_special_text(std::string_view text) const;
+
+  ChatTemplate template_;
+  const Tokenizer* tokenizer_;
+  ChatOptions options_;
+};
+
+}  // namespace onebeat::cli
