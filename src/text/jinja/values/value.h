@@ -54,7 +54,7 @@ class Value {
   static Value of(double value) { return Value(State(value)); }
   /// A text that is not counted: for literals of the template.
   static Value literal(std::string bytes) {
-    return Value(State(std::make_shared<const Text>(std::move(bytes))));
+    return Value(State(std::shared_ptr<const Text>(new Text{std::move(bytes), LedgerEntry()})));
   }
 
   template <typename T>
