@@ -87,7 +87,9 @@ def check_includes(root, path, lines):
         if not match:
             continue
         name = match.group(1)
-        beside = path.parts[0] not in ("src", "include") and (root / path.parent / name).is_file()
+        # The command line's own headers are rooted in its folder.
+        beside = path.parts[0] not in ("src", "include") and (
+            (root / path.parent / name).is_file() or (root / path.parts[0] / path.parts[1] / name).is_file())
         rooted = (root / "src" / name).is_file() and "/" in name or (root / "include" / name).is_file()
         if ".." in name or not (rooted or beside):
             yield number, f'"{name}" is not rooted in src/ or include/'

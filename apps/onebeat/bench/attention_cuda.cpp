@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "attention_bench.h"
+#include "bench/attention_cuda.h"
 
 #include <fmt/format.h>
 
@@ -12,13 +12,13 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
+#include "bench/peer_figures.h"
 #include "device/cuda_device.h"
 #include "device/cuda_limits.h"
 #include "device/cuda_memory.h"
 #include "device/cuda_stream.h"
 #include "onebeat/attention_cuda.h"
 #include "onebeat/plan.h"
-#include "peer_figures.h"
 
 namespace onebeat::cli {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
-#include "bench_report.h"
+#include "bench/report.h"
 #include "commands.h"
 #include "device/read_bandwidth.h"
 #include "onebeat/thread_pool.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "bench/step_filler.h"
 #include "device/dependent_launch.cuh"
-#include "step_filler.h"
 
 namespace onebeat::cli {
 namespace {

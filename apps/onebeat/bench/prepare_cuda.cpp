@@ -2,7 +2,7 @@
 // prepare_step on a CUDA device, two questions: what does it add to a step of the engine (two
 // classes, direct pages), and how fast does it fill page tables, beside a copy of the same bytes in
 // the same run and a stored figure of another implementation. Times are medians of replayed graphs.
-#include "bench_prepare_cuda.h"
+#include "bench/prepare_cuda.h"
 
 #include <fmt/format.h>
 
@@ -13,14 +13,14 @@
 #include <vector>
 
 #include "base/json_text.h"
-#include "bench_report.h"
+#include "bench/prepare_peers.h"
+#include "bench/report.h"
+#include "bench/step_filler.h"
 #include "device/cuda_device.h"
 #include "device/cuda_limits.h"
 #include "device/cuda_memory.h"
 #include "device/cuda_stream.h"
 #include "onebeat/step_cuda.h"
-#include "prepare_peers.h"
-#include "step_filler.h"
 
 namespace onebeat::cli {
 namespace {

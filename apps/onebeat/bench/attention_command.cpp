@@ -27,7 +27,7 @@
 #include "onebeat/thread_pool.h"
 #include "output.h"
 #ifdef ONEBEAT_WITH_CUDA
-#include "gpu_bench/attention_bench.h"
+#include "bench/attention_cuda.h"
 #endif
 
 namespace onebeat::cli {

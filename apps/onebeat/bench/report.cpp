@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench_report.h"
+#include "bench/report.h"
 
 #include <fmt/format.h>
 

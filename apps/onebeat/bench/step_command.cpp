@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/json_text.h"
-#include "bench_report.h"
+#include "bench/report.h"
 #include "commands.h"
 #include "device/read_bandwidth.h"
 #include "engine_options.h"

@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "bench_report.h"
+#include "bench/report.h"
 #include "commands.h"
 #include "onebeat/step.h"
 #ifdef ONEBEAT_WITH_CUDA
-#include "bench_prepare_cuda.h"
+#include "bench/prepare_cuda.h"
 #endif
 
 namespace onebeat::cli {
