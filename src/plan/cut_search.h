@@ -41,19 +41,18 @@ struct FoundCut {
   bool at_start = false;  ///< At the unit's start, or at the end of the line.
 };
 
-/// Cut `worker` of `active`; cut `active` is the end of the line.
+/// Cut `worker` of pace.active; cut `active` is the end of the line.
 template <typename Requests>
 ONEBEAT_HD constexpr FoundCut find_cut(const Division& d, const Requests& requests,
-                                       std::uint64_t total, std::uint32_t active,
-                                       std::uint32_t worker) {
-  if (worker == active) return {{requests.count(), 0, 0}, false, true};
-  const std::uint32_t r =
-      last_request_with(requests, requests.count(), [&](std::uint64_t cost_begin) {
-        return begins_at_or_before_cut(cost_begin, total, active, worker);
-      });
+                                       const Pace& pace, std::uint32_t worker) {
+  if (worker == pace.active) return {{requests.count(), 0, 0}, false, true};
+  const CutPlace place = place_of_cut(pace, worker);
+  const std::uint32_t r = last_request_with(
+      requests, requests.count(),
+      [&](std::uint64_t cost_begin) { return begins_at_or_before_cut(cost_begin, place); });
   const RequestRecord record = requests.record(r);
   FoundCut found;
-  found.cut = cut_in_request(d, r, record, total, active, worker);
+  found.cut = cut_in_request(d, r, record, place);
   found.at_start = at_unit_start(d, found.cut, record);
   found.inside = !found.at_start && !at_unit_end(d, found.cut, record);
   return found;

@@ -29,11 +29,12 @@ std::vector<WorkerRecord> searched_workers(const Division& d, const PlanView& pl
   const PlannedRequests requests(plan);
   const std::uint64_t total = plan.requests()[requests.count()].cost_begin;
   const std::uint32_t active = active_workers(d, total);
+  const Pace pace = active > 0 ? pace_of(d, total, active) : Pace{};
   std::vector<WorkerShare> shares;
   std::vector<std::uint32_t> passing((active + 1) / 32 + 1);
   for (std::uint32_t w = 0; w < active; ++w) {
-    shares.push_back(share_between(d, requests, find_cut(d, requests, total, active, w),
-                                   find_cut(d, requests, total, active, w + 1)));
+    shares.push_back(share_between(d, requests, find_cut(d, requests, pace, w),
+                                   find_cut(d, requests, pace, w + 1)));
     if (shares[w].passes) passing[(w + 1) / 32] |= 1u << ((w + 1) % 32);
   }
   std::vector<WorkerRecord> workers(d.workers);

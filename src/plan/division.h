@@ -5,9 +5,9 @@
 // All costs are in 1/256 tile. Units (request, KV head, query tile) lie one behind the other on a
 // line of length `total`: request by request, KV head by KV head, query tile by query tile. A unit
 // costs `overhead` and then 256 for each tile. Active worker w of A takes the line from w*total/A
-// to (w+1)*total/A, each cut moved to a place where cutting is allowed. To stay exact, positions of
-// cuts are scaled by A: cut w lies at w*total, and a unit that begins at cost c begins at c*A. The
-// quotients below are floors of exact integers, so host and device agree to the bit.
+// to (w+1)*total/A, each cut moved to a place where cutting is allowed. Quotients are floors of
+// exact integers; what a floor drops is kept as one bit where it matters. So host and device agree
+// to the bit, however each of them divides.
 //
 // Invariants (proved in docs/plan_format.md, checked by check_plan):
 // 1. Moving cuts keeps their order. 2. No active worker is empty. 3. A worker's cost, every segment
@@ -42,6 +42,7 @@ struct Division {
   std::uint32_t min_worker_cost = 1;
   std::int32_t window_left = -1;
   std::uint32_t chunk_tokens = 0;
+  std::uint64_t workers_reciprocal = ~std::uint64_t{0};  ///< floor((2^64 - 1) / workers)
 };
 
 /// Least cost of a worker for which no cut can meet its neighbour: both may move towards each other
@@ -105,10 +106,54 @@ ONEBEAT_HD constexpr std::uint32_t active_workers(const Division& d, std::uint64
   return enough < 1 ? 1 : enough < d.workers ? static_cast<std::uint32_t>(enough) : d.workers;
 }
 
-/// The request that cut w falls into is the last one for which this holds.
-ONEBEAT_HD constexpr bool begins_at_or_before_cut(std::uint64_t cost_begin, std::uint64_t total,
-                                                  std::uint32_t active, std::uint32_t worker) {
-  return cost_begin * active <= total * worker;
+/// High 64 bits of a product.
+ONEBEAT_HD constexpr std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) {
+#ifdef __CUDA_ARCH__
+  return __umul64hi(a, b);
+#else
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>((static_cast<Wide>(a) * b) >> 64);
+#endif
+}
+
+/// What all cuts share: twice the mean cost of a worker is quotient + remainder / active.
+struct Pace {
+  std::uint64_t quotient = 0;
+  std::uint32_t remainder = 0;
+  std::uint32_t active = 1;
+};
+
+/// Requires: active > 0. The usual divisor, all workers, needs no division (it is slow on a
+/// device).
+ONEBEAT_HD constexpr Pace pace_of(const Division& d, std::uint64_t total, std::uint32_t active) {
+  Pace pace;
+  pace.active = active;
+  if (active == d.workers) {
+    pace.quotient = multiply_high(2 * total, d.workers_reciprocal);  // at most 2 too low
+    while (2 * total - pace.quotient * active >= active) ++pace.quotient;
+  } else {
+    pace.quotient = 2 * total / active;
+  }
+  pace.remainder = static_cast<std::uint32_t>(2 * total - pace.quotient * active);
+  return pace;
+}
+
+/// Where cut w lies on the line: at halves / 2 or, unless exact, less than 1/2 behind it. Doubled,
+/// so that rounding to the nearest tile needs nothing behind the point.
+struct CutPlace {
+  std::uint64_t halves = 0;
+  bool exact = true;
+};
+
+ONEBEAT_HD constexpr CutPlace place_of_cut(const Pace& pace, std::uint32_t worker) {
+  const std::uint32_t rest = pace.remainder * worker;  // below 2^24
+  const std::uint32_t carry = rest / pace.active;
+  return {pace.quotient * worker + carry, carry * pace.active == rest};
+}
+
+/// The request that a cut falls into is the last one for which this holds.
+ONEBEAT_HD constexpr bool begins_at_or_before_cut(std::uint64_t cost_begin, const CutPlace& place) {
+  return 2 * cost_begin <= place.halves;
 }
 
 /// A place on the line: before tile `tile` of a unit. tile == first tile: the unit's start; == end
@@ -119,18 +164,18 @@ struct Cut {
   std::uint32_t tile = 0;
 };
 
-/// Moves a place inside a unit of tiles [first, end), `offset` behind the unit's start and scaled
-/// by `active`, to the nearest multiple of the grain, and to an end of the unit if a shorter piece
+/// Moves a place inside a unit of tiles [first, end), `halves` / 2 behind the unit's start (see
+/// CutPlace), to the nearest multiple of the grain, and to an end of the unit if a shorter piece
 /// than min_tiles would be cut off.
 ONEBEAT_HD constexpr std::uint32_t snapped_tile(const Division& d, std::uint32_t first,
-                                                std::uint32_t end, std::uint64_t offset,
-                                                std::uint32_t active) {
-  const std::uint64_t overhead = std::uint64_t{d.overhead} * active;
-  if (first == end || offset <= overhead) return first;
-  const std::uint64_t tile_cost = std::uint64_t{kTileCost} * active;
-  const std::uint64_t grain_cost = tile_cost * d.grain_tiles;
-  const std::uint64_t position = tile_cost * first + (offset - overhead);
-  const std::uint64_t nearest = (2 * position + grain_cost) / (2 * grain_cost) * d.grain_tiles;
+                                                std::uint32_t end, std::uint64_t halves,
+                                                bool exact) {
+  const std::uint64_t overhead = 2 * std::uint64_t{d.overhead};
+  if (first == end || halves < overhead || (halves == overhead && exact)) return first;
+  const std::uint64_t grain = std::uint64_t{kTileCost} * d.grain_tiles;
+  const std::uint64_t rounded = 2 * std::uint64_t{kTileCost} * first + (halves - overhead) + grain;
+  const std::uint64_t nearest =
+      d.grain_tiles == 1 ? rounded / (2 * kTileCost) : rounded / (2 * grain) * d.grain_tiles;
   if (nearest <= first) return first;
   if (nearest >= end) return end;
   const auto tile = static_cast<std::uint32_t>(nearest);
@@ -140,16 +185,15 @@ ONEBEAT_HD constexpr std::uint32_t snapped_tile(const Division& d, std::uint32_t
   return head < tail ? first : end;
 }
 
-/// Cut w of `active`, which falls into request `r` with this record. Requires: the request has
+/// The cut at `place`, which falls into request `r` with this record. Requires: the request has
 /// units.
 ONEBEAT_HD constexpr Cut cut_in_request(const Division& d, std::uint32_t r,
-                                        const RequestRecord& record, std::uint64_t total,
-                                        std::uint32_t active, std::uint32_t worker) {
-  const std::uint64_t offset = total * worker - record.cost_begin * active;
-  const std::uint64_t unit_length = unit_cost(d, record.len, record.first) * active;
+                                        const RequestRecord& record, const CutPlace& place) {
+  const std::uint64_t offset = place.halves - 2 * record.cost_begin;
+  const std::uint64_t unit_length = 2 * unit_cost(d, record.len, record.first);
   const std::uint64_t unit = offset / unit_length;
   const std::uint32_t tile = snapped_tile(d, first_tile(d, record.first), end_tile(d, record.len),
-                                          offset - unit * unit_length, active);
+                                          offset - unit * unit_length, place.exact);
   return {r, static_cast<std::uint32_t>(unit), tile};
 }
 

@@ -19,6 +19,7 @@ Division make_division(const AttentionGeometry& geometry, const CostModel& cost,
   d.capacity = static_cast<std::uint32_t>(limits.max_requests);
   d.max_context_tokens = static_cast<std::uint32_t>(limits.max_context_tokens);
   d.max_query_tokens = static_cast<std::uint32_t>(geometry.max_query_tokens);
+  d.workers_reciprocal = ~std::uint64_t{0} / d.workers;
   d.kv_heads = static_cast<std::uint32_t>(geometry.num_kv_heads);
   d.heads_per_kv_head = static_cast<std::uint32_t>(heads_per_kv_head(geometry));
   d.tile_shift = static_cast<std::uint32_t>(

@@ -5,8 +5,9 @@ namespace onebeat::plan {
 
 void WorkerWriter::write() {
   const std::uint32_t active = header_.workers_active;
+  const Pace pace = active > 0 ? pace_of(division_, header_.total_cost, active) : Pace{};
   for (std::uint32_t w = 0; w < active; ++w) {
-    const Cut cut = find_cut(w);
+    const Cut cut = find_cut(place_of_cut(pace, w));
     if (w > 0) set_end(workers_[w - 1], cut);
     workers_[w] = {};
     workers_[w].stamp = division_.stamp;
@@ -29,16 +30,14 @@ bool WorkerWriter::continues(const WorkerRecord& worker) const {
   return worker.begin_tile > first_tile(division_, requests_[worker.begin_request].first);
 }
 
-Cut WorkerWriter::find_cut(std::uint32_t worker) {
+Cut WorkerWriter::find_cut(const CutPlace& place) {
   while (cursor_ + 1 < header_.num_active &&
-         begins_at_or_before_cut(requests_[cursor_ + 1].cost_begin, header_.total_cost,
-                                 header_.workers_active, worker)) {
+         begins_at_or_before_cut(requests_[cursor_ + 1].cost_begin, place)) {
     ++cursor_;
   }
   // The last request that begins at or before the cut has units: the next one begins behind the
   // cut.
-  return cut_in_request(division_, cursor_, requests_[cursor_], header_.total_cost,
-                        header_.workers_active, worker);
+  return cut_in_request(division_, cursor_, requests_[cursor_], place);
 }
 
 /// A begin at the end of a unit is the start of the next one.

@@ -27,7 +27,7 @@ class WorkerWriter {
   [[nodiscard]] bool takes_part(std::uint32_t request) const;
   [[nodiscard]] std::uint32_t units(std::uint32_t request) const;
   [[nodiscard]] bool continues(const WorkerRecord& worker) const;
-  Cut find_cut(std::uint32_t worker);
+  Cut find_cut(const CutPlace& place);
   void set_begin(WorkerRecord& worker, Cut cut) const;
   void set_end(WorkerRecord& worker, Cut cut) const;
   void count_partials();

@@ -50,24 +50,40 @@ struct PlanSpace {
   std::uint32_t passes[(kMaxPlanWorkers + 1) / 32 + 1];
 };
 
-/// Bytes of shared memory for the request records of a tile, behind a PlanSpace: a record and a
-/// query offset for each request and one more.
-inline constexpr std::uint32_t kBytesPerTileRequest = 20;
+/// Place of a tile's request in shared memory: a gap after every eighth, so that threads which
+/// write several neighbours each do not meet in the same banks.
+ONEBEAT_HD constexpr std::uint32_t tile_place(std::uint32_t request) {
+  return request + request / 8;
+}
 
-/// Requests as the search reads them.
+/// Bytes of shared memory behind a PlanSpace for a tile's request records and query offsets, and
+/// one more of each.
+ONEBEAT_HD constexpr std::uint32_t tile_bytes(std::uint32_t tile_size) {
+  return (tile_place(tile_size) + 1) *
+         static_cast<std::uint32_t>(sizeof(RequestRecord) + sizeof(std::uint32_t));
+}
+
+/// Requests as the search reads them: from a tile, or from the plan itself.
+template <bool kFromTile>
 class SearchedRequests {
  public:
   ONEBEAT_HD SearchedRequests(const RequestRecord* records, const std::uint32_t* query_begin,
                               std::uint32_t count)
       : records_(records), query_begin_(query_begin), count_(count) {}
   ONEBEAT_HD std::uint32_t count() const { return count_; }
-  ONEBEAT_HD std::uint64_t cost_begin(std::uint32_t r) const { return records_[r].cost_begin; }
-  ONEBEAT_HD RequestRecord record(std::uint32_t r) const { return records_[r]; }
+  ONEBEAT_HD std::uint64_t cost_begin(std::uint32_t r) const {
+    return records_[place(r)].cost_begin;
+  }
+  ONEBEAT_HD RequestRecord record(std::uint32_t r) const { return records_[place(r)]; }
   ONEBEAT_HD std::uint32_t query_tokens(std::uint32_t r) const {
-    return query_begin_[r + 1] - query_begin_[r];
+    return query_begin_[place(r + 1)] - query_begin_[place(r)];
   }
 
  private:
+  ONEBEAT_HD static constexpr std::uint32_t place(std::uint32_t r) {
+    return kFromTile ? tile_place(r) : r;
+  }
+
   const RequestRecord* records_;
   const std::uint32_t* query_begin_;
   std::uint32_t count_;
@@ -128,7 +144,7 @@ __device__ __forceinline__ std::uint64_t plan_requests(
     begin.narrow += carry.narrow;
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
-      const std::uint32_t at = place + static_cast<std::uint32_t>(i);
+      const std::uint32_t at = tile_place(place + static_cast<std::uint32_t>(i));
       store_record(tile_records + at, begin.wide, lens[i], firsts[i]);
       tile_queries[at] = begin.narrow;
       begin.wide += costs[i];
@@ -137,13 +153,14 @@ __device__ __forceinline__ std::uint64_t plan_requests(
     carry.wide += tile_total.wide;
     carry.narrow += tile_total.narrow;
     if (threadIdx.x == 0) {
-      store_record(tile_records + tile_size, carry.wide, 0, 0);
-      tile_queries[tile_size] = carry.narrow;
+      store_record(tile_records + tile_place(tile_size), carry.wide, 0, 0);
+      tile_queries[tile_place(tile_size)] = carry.narrow;
     }
     __syncthreads();
     for (std::uint32_t i = threadIdx.x; i < tile_size && base + i < count; i += blockDim.x) {
-      reinterpret_cast<uint4*>(out_records)[base + i] = reinterpret_cast<uint4*>(tile_records)[i];
-      out_queries[base + i] = tile_queries[i];
+      reinterpret_cast<uint4*>(out_records)[base + i] =
+          reinterpret_cast<uint4*>(tile_records)[tile_place(i)];
+      out_queries[base + i] = tile_queries[tile_place(i)];
     }
     base += tile_size;
   } while (base < count);
@@ -155,15 +172,17 @@ __device__ __forceinline__ std::uint64_t plan_requests(
 }
 
 /// Writes all worker records. Requires: a barrier since the requests were written.
-__device__ __forceinline__ void plan_workers(const plan::Division& d,
-                                             const SearchedRequests& requests, std::uint64_t total,
-                                             WorkerRecord* workers, PlanSpace& space) {
+template <typename Requests>
+__device__ __forceinline__ void plan_workers(const plan::Division& d, const Requests& requests,
+                                             std::uint64_t total, WorkerRecord* workers,
+                                             PlanSpace& space) {
   const std::uint32_t active = plan::active_workers(d, total);
+  const plan::Pace pace = active > 0 ? plan::pace_of(d, total, active) : plan::Pace{};
   // A thread finds one cut and writes the worker that ends there. Without work there is no cut.
   for (std::uint32_t base = 0; active > 0 && base <= active; base += blockDim.x) {
     const std::uint32_t c = base + threadIdx.x;
     plan::FoundCut found;
-    if (c <= active) found = plan::find_cut(d, requests, total, active, c);
+    if (c <= active) found = plan::find_cut(d, requests, pace, c);
     if (base > 0) {
       if (threadIdx.x == 0) space.cuts[0] = space.cuts[blockDim.x];
       __syncthreads();
@@ -221,7 +240,7 @@ __device__ __forceinline__ void plan_class(const plan::Division& d, std::byte* p
   auto* workers = reinterpret_cast<WorkerRecord*>(plan + layout.workers_offset);
   const std::uint32_t tile_size = blockDim.x * kItems;
   auto* tile_records = reinterpret_cast<RequestRecord*>(tile_space);
-  auto* tile_queries = reinterpret_cast<std::uint32_t*>(tile_records + tile_size + 1);
+  auto* tile_queries = reinterpret_cast<std::uint32_t*>(tile_records + tile_place(tile_size) + 1);
 
   std::uint32_t count = 0;
   const std::uint64_t total = plan_requests<kItems>(
@@ -230,10 +249,11 @@ __device__ __forceinline__ void plan_class(const plan::Division& d, std::byte* p
     *reinterpret_cast<PlanHeader*>(plan) = plan::header_of(d, count, total);
   }
   if constexpr (kOneTile) {
-    plan_workers(d, SearchedRequests(tile_records, tile_queries, count), total, workers, space);
+    plan_workers(d, SearchedRequests<true>(tile_records, tile_queries, count), total, workers,
+                 space);
   } else {
     __syncthreads();
-    plan_workers(d, SearchedRequests(records, queries, count), total, workers, space);
+    plan_workers(d, SearchedRequests<false>(records, queries, count), total, workers, space);
   }
 }
 

@@ -87,6 +87,7 @@ __global__ void __launch_bounds__(768, 1)
 __global__ void __launch_bounds__(kTableThreads, kTableBlocks)
     prepare_tables_only(const __grid_constant__ PrepareParams p) {
   extern __shared__ __align__(16) std::byte shared[];
+  load_early(p);
   wait_for_predecessors();
   let_dependents_start();
   prepare_rest(p, blockIdx.x, *reinterpret_cast<RoleSpace*>(shared));
@@ -95,8 +96,7 @@ __global__ void __launch_bounds__(kTableThreads, kTableBlocks)
 std::size_t shared_bytes(std::int32_t block_threads, int items, bool plans) {
   static_assert(sizeof(RoleSpace) % 16 == 0);
   if (!plans) return sizeof(RoleSpace);
-  const auto tile = static_cast<std::size_t>(block_threads) * static_cast<std::size_t>(items);
-  return sizeof(RoleSpace) + (tile + 1) * kBytesPerTileRequest;
+  return sizeof(RoleSpace) + tile_bytes(static_cast<std::uint32_t>(block_threads * items));
 }
 
 constexpr int kMiddleItems = 4;
