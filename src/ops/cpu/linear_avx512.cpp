@@ -182,8 +182,8 @@ ONEBEAT_AVX512 inline NibbleWeights load_partial_group(const std::byte* group,
   }
 }
 
-/// Asks for weights that come later: the processor's own prefetching stops at every page of 4 KiB, and few of its reads
-/// are under way at once. Reading ahead of the last row is harmless.
+/// Asks for weights that come later: the processor's own prefetching stops at every page of 4 KiB,
+/// and few of its reads are under way at once. Reading ahead of the last row is harmless.
 ONEBEAT_AVX512 inline void prefetch_ahead(const std::byte* weights) {
   constexpr std::int64_t kAhead = 2048;
   _mm_prefetch(reinterpret_cast<const char*>(weights + kAhead), _MM_HINT_T0);
