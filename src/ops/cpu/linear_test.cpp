@@ -133,7 +133,9 @@ TEST_P(LinearTest, ExtremesOfTheFormats) {
         const std::int64_t head = type == WeightType::kQ4_1 ? 4 : 2;
         std::memset(block, 0, static_cast<std::size_t>(head));
         block[1] = std::byte{0x3c};  // d = 1
-        std::memset(block + head, byte, static_cast<std::size_t>(block_bytes(type) - head));
+        for (std::int64_t i = head; i < block_bytes(type); ++i) {
+          block[i] = static_cast<std::byte>(byte);
+        }
       }
       const std::vector<float> x(128, -127.0f);
       float out = 0;
