@@ -75,7 +75,8 @@ class [[nodiscard]] Result {
   /// Requires: ok().
   [[nodiscard]] T& value() & { return *std::get_if<1>(&state_); }
   [[nodiscard]] const T& value() const& { return *std::get_if<1>(&state_); }
-  [[nodiscard]] T&& value() && { return std::move(*std::get_if<1>(&state_)); }
+  /// By value, so that a loop over the value of a temporary has something to hold on to.
+  [[nodiscard]] T value() && { return std::move(*std::get_if<1>(&state_)); }
   [[nodiscard]] T& operator*() & { return value(); }
   [[nodiscard]] const T& operator*() const& { return value(); }
   [[nodiscard]] T* operator->() { return &value(); }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <type_traits>
+#include <vector>
 
 #include "base/error.h"
 
@@ -50,6 +52,14 @@ TEST(Result, HoldsMoveOnlyValues) {
   Result<std::unique_ptr<int>> result(std::make_unique<int>(7));
   std::unique_ptr<int> taken = std::move(result).value();
   EXPECT_EQ(*taken, 7);
+}
+
+TEST(Result, TheValueOfATemporaryOutlivesIt) {
+  const auto three = [] { return Result<std::vector<int>>(std::vector<int>{1, 2, 3}); };
+  int sum = 0;
+  for (const int number : three().value()) sum += number;
+  EXPECT_EQ(sum, 6);
+  static_assert(!std::is_reference_v<decltype(three().value())>);
 }
 
 }  // namespace

@@ -90,6 +90,20 @@ Status PagePool::share(std::int32_t row, std::span<const std::int32_t> pages) {
   return Status();
 }
 
+Status PagePool::replace(std::int32_t row, std::int32_t column) {
+  ONEBEAT_CHECK(column >= 0 && column < row_length_[static_cast<std::size_t>(row)]);
+  if (free_pages_.empty()) {
+    return resource_exhausted("one more page of {} tokens is needed, none of {} is free",
+                              shape_.page_tokens, shape_.num_pages);
+  }
+  const std::int32_t page = free_pages_.back();
+  free_pages_.pop_back();
+  holders_[static_cast<std::size_t>(page)] = 1;
+  release(entry(row, column));
+  entry(row, column) = page;
+  return Status();
+}
+
 void PagePool::hold(std::int32_t page) {
   ONEBEAT_CHECK(page >= 0 && page < shape_.num_pages && holders(page) > 0);
   ++holders_[static_cast<std::size_t>(page)];

@@ -55,6 +55,10 @@ class PagePool {
   /// in use, room.
   [[nodiscard]] Status share(std::int32_t row, std::span<const std::int32_t> pages);
 
+  /// Puts a free page in the place of one of the row's, giving up that one. Errors:
+  /// kResourceExhausted.
+  [[nodiscard]] Status replace(std::int32_t row, std::int32_t column);
+
   /// One more, or one less, holder of a page in use.
   void hold(std::int32_t page);
   void release(std::int32_t page);
