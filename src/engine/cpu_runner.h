@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CpuRunner: runs forward passes of a model on the CPU over a paged cache. A decode step goes
-// through step preparation, which makes its plans once; every layer then executes them.
+// CpuRunner: a model's passes and a cache of its own, driven by hand, for those who want logits: a
+// prompt is given in parts, decoding requests get a token each.
 #pragma once
 
 #include <cstdint>
@@ -8,12 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/kv_storage.h"
-#include "kv/page_pool.h"
-#include "model/cpu_layer_ops.h"
-#include "model/model.h"
-#include "onebeat/engine.h"
-#include "onebeat/step.h"
+#include "engine/cpu_forward.h"
 
 namespace onebeat {
 
@@ -27,9 +22,6 @@ struct CpuRunnerOptions {
   std::int32_t max_output_rows =
       1;  ///< Most tokens of one pass whose logits are wanted; at least max_requests.
 };
-
-/// Which tokens of a part of a prompt need logits.
-enum class PromptLogits : std::uint8_t { kNone, kLast, kAll };
 
 /// The next token of a request.
 struct DecodeInput {
@@ -61,38 +53,18 @@ class CpuRunner {
   [[nodiscard]] Status decode(std::span<const DecodeInput> inputs);
 
   /// Of the last pass, in the order of its tokens: [rows, vocabulary].
-  [[nodiscard]] ConstMatrix logits() const { return ops_->logits(); }
-  [[nodiscard]] EngineCounters counters() const;
+  [[nodiscard]] ConstMatrix logits() const { return forward_->logits(); }
+  [[nodiscard]] EngineCounters counters() const { return forward_->counters(); }
 
  private:
-  CpuRunner(const Model& model, const CpuRunnerOptions& options)
-      : model_(model), options_(options) {}
-  [[nodiscard]] Status make_planner();
+  explicit CpuRunner(const CpuRunnerOptions& options) : options_(options) {}
   [[nodiscard]] Status reserve(std::int32_t request, std::int64_t tokens);
-  [[nodiscard]] Status prepare_step(std::span<const DecodeInput> inputs);
-  [[nodiscard]] PageMap page_map() const;
 
-  /// One attention class: its plan's bytes and the scratch of its launches.
-  struct ClassMemory {
-    std::vector<std::byte> plan;  // 16 bytes longer than the plan, to align it
-    std::vector<float> outputs, stats;
-    std::vector<std::uint32_t> counters;
-    [[nodiscard]] std::byte* plan_bytes();
-  };
-
-  const Model& model_;
   CpuRunnerOptions options_;
   std::unique_ptr<PagePool> pages_;
-  std::unique_ptr<KvStorage> storage_;
-  std::unique_ptr<StepPlanner> planner_;
-  std::vector<ClassMemory> classes_;
-  std::unique_ptr<CpuLayerOps> ops_;
+  std::unique_ptr<CpuForward> forward_;
   std::vector<std::int32_t> lens_;  // of each request
-
-  // The pass being run.
-  std::vector<std::int32_t> tokens_, positions_, rows_of_, slots_, output_rows_;
-  std::vector<PlanView> plans_;
-  EngineCounters counters_;
+  std::vector<DecodeToken> decode_;
 };
 
 }  // namespace onebeat

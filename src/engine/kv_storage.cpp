@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/kv_storage.h"
 
+#include <cstring>
+
 #include "base/error.h"
 
 namespace onebeat {
@@ -35,6 +37,25 @@ Result<KvStorage> KvStorage::create(const ModelConfig& config, KvType type,
                                            KvLayout::kRuns, num_pages, place, place + k_bytes));
   }
   return storage;
+}
+
+void KvStorage::copy_page(std::int32_t from, std::int32_t to) {
+  // A page of one head is contiguous in this layout.
+  const auto copy = [&](void* data, std::int64_t page_stride, std::int64_t head_stride,
+                        std::int64_t head, std::int64_t elements, int bytes) {
+    auto* begin = static_cast<std::byte*>(data) + head * head_stride * bytes;
+    std::memcpy(begin + to * page_stride * bytes, begin + from * page_stride * bytes,
+                static_cast<std::size_t>(elements * bytes));
+  };
+  for (const KvPool& pool : layers_) {
+    const int bytes = size_of(pool.type);
+    for (std::int64_t head = 0; head < pool.num_kv_heads; ++head) {
+      copy(pool.k, pool.k_page_stride, pool.k_head_stride, head, pool.page_tokens * pool.head_dim,
+           bytes);
+      copy(pool.v, pool.v_page_stride, pool.v_head_stride, head, pool.page_tokens * pool.head_dim_v,
+           bytes);
+    }
+  }
 }
 
 }  // namespace onebeat

@@ -18,6 +18,9 @@ class KvStorage {
   [[nodiscard]] static Result<KvStorage> create(const ModelConfig& config, KvType type,
                                                 std::int32_t page_tokens, std::int64_t num_pages);
 
+  /// Copies K and V of one page to another, in all layers.
+  void copy_page(std::int32_t from, std::int32_t to);
+
   /// One pool for each layer.
   [[nodiscard]] const std::vector<KvPool>& layers() const { return layers_; }
 

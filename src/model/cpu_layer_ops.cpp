@@ -62,6 +62,7 @@ void CpuLayerOps::begin(const ForwardRows& rows) {
   ONEBEAT_CHECK(rows.positions.size() == rows.tokens.size() &&
                 rows.slots.size() == rows.tokens.size());
   ONEBEAT_CHECK(static_cast<std::int64_t>(rows.output_rows.size()) <= parts_.max_output_rows);
+  ONEBEAT_CHECK(rows.decode_rows <= count);
   rows_ = rows;
   count_ = count;
   const std::int64_t dims = config_.rope.rotary_dims;
@@ -118,21 +119,40 @@ Status CpuLayerOps::attention(std::int32_t layer) {
   append.kv = parts_.kv[static_cast<std::size_t>(layer)];
   ONEBEAT_RETURN_IF_ERROR(append_kv(append, pool_));
 
-  AttentionLaunch launch;
-  launch.q = heads_of<const float>(view(Buffer::kQuery), config_.num_heads, config_.head_dim);
-  launch.out = heads_of<float>(view(Buffer::kAttended), config_.num_heads, config_.head_dim_v);
-  launch.score.scale = attention_class.score_scale;
-  launch.score.soft_cap = attention_class.soft_cap;
-  launch.kv = append.kv;
-  launch.pages = rows_.pages;
-  if (rows_.plans.empty()) {
-    ++prefill_launches_;
-    return prefill_attention(parts_.geometries[class_index], rows_.prefill, launch, pool_);
+  ScoreOptions score;
+  score.scale = attention_class.score_scale;
+  score.soft_cap = attention_class.soft_cap;
+  const std::int64_t prompt_rows = count_ - rows_.decode_rows;
+  if (rows_.decode_rows > 0) {
+    AttentionLaunch launch = attention_rows(0, rows_.decode_rows);
+    launch.score = score;
+    launch.kv = append.kv;
+    launch.pages = rows_.decode_pages;
+    ONEBEAT_RETURN_IF_ERROR(
+        decode_attention(rows_.plans[class_index], launch, parts_.scratch[class_index], pool_));
+    ++planned_launches_;
   }
-  ONEBEAT_RETURN_IF_ERROR(
-      decode_attention(rows_.plans[class_index], launch, parts_.scratch[class_index], pool_));
-  ++planned_launches_;
+  if (prompt_rows > 0) {
+    AttentionLaunch launch = attention_rows(rows_.decode_rows, prompt_rows);
+    launch.score = score;
+    launch.kv = append.kv;
+    launch.pages = rows_.prefill_pages;
+    ONEBEAT_RETURN_IF_ERROR(
+        prefill_attention(parts_.geometries[class_index], rows_.prefill, launch, pool_));
+    ++prefill_launches_;
+  }
   return Status();
+}
+
+AttentionLaunch CpuLayerOps::attention_rows(std::int64_t first, std::int64_t count) const {
+  const Matrix query = view(Buffer::kQuery);
+  const Matrix attended = view(Buffer::kAttended);
+  AttentionLaunch launch;
+  launch.q =
+      dense_head_rows<const float>(query.row(first), count, config_.num_heads, config_.head_dim);
+  launch.out =
+      dense_head_rows<float>(attended.row(first), count, config_.num_heads, config_.head_dim_v);
+  return launch;
 }
 
 Status CpuLayerOps::silu_mul() {

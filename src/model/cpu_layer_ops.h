@@ -15,16 +15,20 @@
 
 namespace onebeat {
 
-/// The rows of one forward pass. Everything is borrowed until the pass is over.
+/// The rows of one forward pass: those of decoding requests, then those of parts of prompts.
+/// Everything is borrowed until the pass is over.
 struct ForwardRows {
   std::span<const std::int32_t> tokens;       ///< Ids, requests one after the other.
   std::span<const std::int32_t> positions;    ///< Place of each token in its request.
   std::span<const std::int32_t> slots;        ///< Where its K and V go.
   std::span<const std::int32_t> output_rows;  ///< Rows whose logits are wanted, rising.
-  PageMap pages;
-  std::span<const PlanView>
-      plans;             ///< A plan for each class: a decode step. Empty: a part of prompts.
-  PrefillBatch prefill;  ///< Used without plans.
+  /// Rows [0, decode_rows) are what the plans, one for each class, say; none without plans.
+  std::int64_t decode_rows = 0;
+  std::span<const PlanView> plans;
+  PageMap decode_pages;
+  /// The rows from decode_rows on.
+  PrefillBatch prefill;
+  PageMap prefill_pages;
 };
 
 /// What a CpuLayerOps is made of. Pools and scratch are borrowed for its life.
@@ -68,6 +72,8 @@ class CpuLayerOps final : public LayerOps {
   CpuLayerOps(const ModelConfig& config, CpuLayerOpsParts parts, ThreadPool& pool)
       : config_(config), parts_(std::move(parts)), pool_(pool) {}
   [[nodiscard]] Matrix view(Buffer buffer) const;
+  /// Attention of `count` rows from `first` on, without pages and score options.
+  [[nodiscard]] AttentionLaunch attention_rows(std::int64_t first, std::int64_t count) const;
 
   const ModelConfig& config_;
   CpuLayerOpsParts parts_;
