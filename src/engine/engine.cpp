@@ -51,6 +51,7 @@ struct Engine::Parts {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<CpuRunner> runner;
   std::unique_ptr<Sampler> sampler;
+  TokenCounts counts;
   ModelFacts facts;
   EngineCounters counters;
   CpuRunnerOptions options;
@@ -112,7 +113,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path,
 }
 
 Status Engine::Parts::check(const GenerateRequest& request) const {
-  ONEBEAT_RETURN_IF_ERROR(validate(request.sampling));
+  ONEBEAT_RETURN_IF_ERROR(validate(request.sampling, facts.vocabulary));
   if (request.prompt.empty())
     return invalid_argument("the prompt is empty; it needs at least one token");
   if (request.max_tokens < 0) {
@@ -152,11 +153,21 @@ Status Engine::Parts::run_prompt(std::int32_t row, const GenerateRequest& reques
 Status Engine::Parts::run_reply(std::int32_t row, const GenerateRequest& request,
                                 Clock::time_point begin, GenerateResult& result) {
   Clock::time_point first;
+  const bool counted = has_penalties(request.sampling);
+  if (counted) {
+    counts.reset(std::min(request.prompt.size() + static_cast<std::size_t>(request.max_tokens),
+                          static_cast<std::size_t>(facts.vocabulary)));
+    counts.add_prompt(request.prompt);
+  }
   for (std::int32_t n = 0; n < request.max_tokens; ++n) {
     const ConstMatrix logits = runner->logits();
-    ONEBEAT_ASSIGN_OR_RETURN(const std::int32_t token,
-                             sampler->sample({logits.row(0), static_cast<std::size_t>(logits.cols)},
-                                             request.sampling, static_cast<std::uint64_t>(n)));
+    const SampleInput input = {{logits.row(0), static_cast<std::size_t>(logits.cols)},
+                               request.sampling,
+                               static_cast<std::uint64_t>(n),
+                               &counts};
+    ONEBEAT_ASSIGN_OR_RETURN(const SampledToken sampled, sampler->sample(input));
+    const std::int32_t token = sampled.id;
+    if (counted) counts.add_generated(token);
     const Clock::time_point now = Clock::now();
     if (n == 0) {
       first = now;
@@ -180,8 +191,8 @@ Status Engine::Parts::run_reply(std::int32_t row, const GenerateRequest& request
       result.finish_reason = FinishReason::kCancelled;
       return Status();
     }
-    const DecodeInput input = {row, token};
-    ONEBEAT_RETURN_IF_ERROR(runner->decode({&input, 1}));
+    const DecodeInput next = {row, token};
+    ONEBEAT_RETURN_IF_ERROR(runner->decode({&next, 1}));
   }
   return Status();
 }
