@@ -235,7 +235,7 @@ TEST(Sampler, RefusesLogitsThatAreNoNumbers) {
   for (const float temperature : {0.0f, 0.7f}) {
     SamplingParams params;
     params.temperature = temperature;
-    for (const std::size_t place : {0, 17, 39}) {
+    for (const std::size_t place : {0U, 17U, 39U}) {
       for (const float bad : {kNan, kInf}) {
         std::vector<float> logits(40, 1.0f);
         logits[place] = bad;
