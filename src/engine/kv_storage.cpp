@@ -17,20 +17,17 @@ Result<KvStorage> KvStorage::create(const ModelConfig& config, KvType type,
   const std::int64_t head_tokens = tokens * config.num_kv_heads;
   const std::int64_t k_bytes = aligned(head_tokens * config.head_dim * size_of(type));
   const std::int64_t v_bytes = aligned(head_tokens * config.head_dim_v * size_of(type));
-  const std::int64_t bytes = config.num_layers * (k_bytes + v_bytes) + kAlignment;
+  const std::int64_t bytes = config.num_layers * (k_bytes + v_bytes);
 
   KvStorage storage;
-  // calloc and not a vector: so much memory comes from the system untouched, and unused pages cost
-  // nothing.
-  storage.memory_.reset(std::calloc(1, static_cast<std::size_t>(bytes)));
-  if (storage.memory_ == nullptr) {
+  auto memory = HostBuffer::create(static_cast<std::size_t>(bytes));
+  if (!memory.ok()) {
     return resource_exhausted(
         "no memory for a KV cache of {} tokens ({} bytes); a smaller context needs less", tokens,
         bytes);
   }
-  void* begin = storage.memory_.get();
-  auto room = static_cast<std::size_t>(bytes);
-  auto* place = static_cast<std::byte*>(std::align(kAlignment, 1, begin, room));
+  storage.memory_ = std::move(memory).value();
+  std::byte* place = storage.memory_.data();
   for (std::int32_t layer = 0; layer < config.num_layers; ++layer, place += k_bytes + v_bytes) {
     const std::int32_t class_index = config.class_of_layer[static_cast<std::size_t>(layer)];
     storage.layers_.push_back(make_kv_pool(class_geometry(config, class_index, type, page_tokens),

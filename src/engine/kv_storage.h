@@ -2,10 +2,9 @@
 // KvStorage: the bytes of the KV cache in host memory.
 #pragma once
 
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
+#include "device/host_buffer.h"
 #include "model/config.h"
 #include "onebeat/attention.h"
 
@@ -25,10 +24,7 @@ class KvStorage {
   [[nodiscard]] const std::vector<KvPool>& layers() const { return layers_; }
 
  private:
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
-  std::unique_ptr<void, Free> memory_;
+  HostBuffer memory_;
   std::vector<KvPool> layers_;
 };
 
