@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/formats/gguf.h"
+#include "model/formats/hf_config.h"
 #include "onebeat/geometry.h"
 #include "onebeat/status.h"
 #include "ops/rope.h"
@@ -18,13 +20,14 @@ struct AttentionClassConfig {
   std::int32_t window_left = -1;  ///< Earlier tokens that a query sees besides itself; -1: all.
   float score_scale = 0.0f;       ///< Scores are scale * (q . k).
   float soft_cap = 0.0f;          ///< 0: none.
+  RopeParams rope;                ///< freq_factors points into the model.
 };
 
 /// Checked: what read_config() returns is consistent in itself; the weights' shapes are checked
 /// against it.
 struct ModelConfig {
-  std::string architecture;
-  std::string name;  ///< What the file calls the model; may be empty.
+  std::string architecture;  ///< As GGUF files spell it: one of supported_architectures().
+  std::string name;          ///< What the file calls the model; may be empty.
   std::int32_t num_layers = 0;
   std::int32_t width = 0;           ///< Elements of the residual stream.
   std::int32_t num_heads = 0;       ///< H
@@ -35,7 +38,8 @@ struct ModelConfig {
   std::int32_t vocabulary = 0;      ///< Rows of the embedding table: ids are below it.
   std::int32_t context_tokens = 0;  ///< Longest sequence that the model was made for.
   float norm_epsilon = 0.0f;
-  RopeParams rope;                            ///< freq_factors points into the model.
+  bool tied_embeddings = false;               ///< The output matrix is the embedding table.
+  float embedding_scale = 1.0f;               ///< Embeddings are multiplied with this.
   std::vector<AttentionClassConfig> classes;  ///< At least one.
   std::vector<std::int32_t> class_of_layer;   ///< num_layers indices into classes.
 };
@@ -45,8 +49,26 @@ struct ModelConfig {
 /// start with the file's name.
 [[nodiscard]] Result<ModelConfig> read_config(const GgufFile& file);
 
-/// Architectures that read_config() takes, for messages: "llama".
+/// The same of a config.json that was read and checked; `name` starts the messages. Errors:
+/// kUnsupported naming a feature that no family here computes; those of validate().
+[[nodiscard]] Result<ModelConfig> config_from_hf(const HfConfig& hf, const std::string& name);
+
+/// What divides the rotary frequencies of layers with full attention under llama3's rule: one
+/// number for each pair. Empty under any other rule.
+[[nodiscard]] std::vector<float> llama3_freq_factors(const HfConfig& hf);
+
+/// Architectures that are implemented, for messages: "llama, qwen2, qwen3, gemma3".
 [[nodiscard]] std::string supported_architectures();
+[[nodiscard]] bool is_supported_architecture(std::string_view name);
+
+/// Fills classes and class_of_layer: `local` for windowed layers and `full` for the others, in the
+/// order in which layers first use them; a class without layers is left out.
+void set_classes(ModelConfig& config, const AttentionClassConfig& full,
+                 const AttentionClassConfig& local, const std::vector<bool>& windowed);
+
+/// What the attention kernels cannot take is refused before any weight is looked at. Errors: those
+/// of validate().
+[[nodiscard]] Status validate_classes(const ModelConfig& config);
 
 /// The partition fields of a class of this model for a cache of `kv_type` in pages of
 /// `page_tokens`.

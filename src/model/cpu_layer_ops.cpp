@@ -47,7 +47,10 @@ Result<std::unique_ptr<CpuLayerOps>> CpuLayerOps::create(const ModelConfig& conf
       ops->buffers_[index_of(buffer)].resize(
           static_cast<std::size_t>(rows * buffer_columns(config, buffer)));
     }
-    ops->angles_.resize(static_cast<std::size_t>(ops->parts_.max_rows * config.rope.rotary_dims));
+    for (const AttentionClassConfig& attention_class : config.classes) {
+      ops->angles_.emplace_back(
+          static_cast<std::size_t>(ops->parts_.max_rows * attention_class.rope.rotary_dims));
+    }
   } catch (const std::bad_alloc&) {
     return resource_exhausted(
         "no memory for the activations of {} tokens; a smaller prefill chunk needs less",
@@ -65,8 +68,18 @@ void CpuLayerOps::begin(const ForwardRows& rows) {
   ONEBEAT_CHECK(rows.decode_rows <= count);
   rows_ = rows;
   count_ = count;
-  const std::int64_t dims = config_.rope.rotary_dims;
-  rope_angles(config_.rope, rows.positions, {angles_.data(), count, dims, dims});
+  for (std::size_t c = 0; c < config_.classes.size(); ++c) {
+    rope_angles(config_.classes[c].rope, rows.positions, angles(c));
+  }
+}
+
+Matrix CpuLayerOps::angles(std::size_t class_index) {
+  const std::int64_t dims = config_.classes[class_index].rope.rotary_dims;
+  return {angles_[class_index].data(), count_, dims, dims};
+}
+
+std::size_t CpuLayerOps::class_of(std::int32_t layer) const {
+  return static_cast<std::size_t>(config_.class_of_layer[static_cast<std::size_t>(layer)]);
 }
 
 Matrix CpuLayerOps::view(Buffer buffer) const {
@@ -76,12 +89,26 @@ Matrix CpuLayerOps::view(Buffer buffer) const {
   return {data, count_, columns, columns};
 }
 
-Status CpuLayerOps::embed(const WeightView& table) {
-  return embed_tokens(table, rows_.tokens, parts_.isa, view(Buffer::kResidual));
+Status CpuLayerOps::embed(const WeightView& table, float scale) {
+  return embed_tokens(table, rows_.tokens, parts_.isa, view(Buffer::kResidual), scale);
 }
 
 Status CpuLayerOps::rms_norm(Buffer x, std::span<const float> gain, Buffer out) {
   onebeat::rms_norm(view(x), gain.data(), config_.norm_epsilon, view(out), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::rms_norm_add(Buffer x, std::span<const float> gain, Buffer out) {
+  onebeat::rms_norm_add(view(x), gain.data(), config_.norm_epsilon, view(out), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::rms_norm_heads(Buffer x, std::span<const float> gain) {
+  // Heads lie one after the other: to the norm they are so many shorter rows.
+  const Matrix rows = view(x);
+  const std::int64_t dim = config_.head_dim;
+  const Matrix heads = {rows.data, rows.rows * rows.cols / dim, dim, dim};
+  onebeat::rms_norm(heads, gain.data(), config_.norm_epsilon, heads, pool_);
   return Status();
 }
 
@@ -99,17 +126,16 @@ Status CpuLayerOps::linear_add(Buffer x, const LinearWeight& weight, Buffer out)
   return onebeat::linear(view(x), {&part, 1}, {parts_.mode, parts_.isa}, pool_);
 }
 
-Status CpuLayerOps::rope() {
-  const std::int64_t dims = config_.rope.rotary_dims;
-  const ConstMatrix angles = {angles_.data(), count_, dims, dims};
-  apply_rope(config_.rope, angles, config_.head_dim, view(Buffer::kQuery), pool_);
-  apply_rope(config_.rope, angles, config_.head_dim, view(Buffer::kKey), pool_);
+Status CpuLayerOps::rope(std::int32_t layer) {
+  const std::size_t c = class_of(layer);
+  const RopeParams& params = config_.classes[c].rope;
+  apply_rope(params, angles(c), config_.head_dim, view(Buffer::kQuery), pool_);
+  apply_rope(params, angles(c), config_.head_dim, view(Buffer::kKey), pool_);
   return Status();
 }
 
 Status CpuLayerOps::attention(std::int32_t layer) {
-  const auto class_index =
-      static_cast<std::size_t>(config_.class_of_layer[static_cast<std::size_t>(layer)]);
+  const std::size_t class_index = class_of(layer);
   const AttentionClassConfig& attention_class = config_.classes[class_index];
 
   AppendLaunch append;
@@ -157,6 +183,11 @@ AttentionLaunch CpuLayerOps::attention_rows(std::int64_t first, std::int64_t cou
 
 Status CpuLayerOps::silu_mul() {
   onebeat::silu_mul(view(Buffer::kGate), view(Buffer::kUp), pool_);
+  return Status();
+}
+
+Status CpuLayerOps::gelu_mul() {
+  onebeat::gelu_mul(view(Buffer::kGate), view(Buffer::kUp), pool_);
   return Status();
 }
 

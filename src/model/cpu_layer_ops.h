@@ -59,13 +59,16 @@ class CpuLayerOps final : public LayerOps {
   /// Prefill attention launches since creation.
   [[nodiscard]] std::int64_t prefill_launches() const { return prefill_launches_; }
 
-  Status embed(const WeightView& table) override;
+  Status embed(const WeightView& table, float scale) override;
   Status rms_norm(Buffer x, std::span<const float> gain, Buffer out) override;
+  Status rms_norm_add(Buffer x, std::span<const float> gain, Buffer out) override;
+  Status rms_norm_heads(Buffer x, std::span<const float> gain) override;
   Status linear(Buffer x, std::initializer_list<Product> products) override;
   Status linear_add(Buffer x, const LinearWeight& weight, Buffer out) override;
-  Status rope() override;
+  Status rope(std::int32_t layer) override;
   Status attention(std::int32_t layer) override;
   Status silu_mul() override;
+  Status gelu_mul() override;
   Status keep_output_rows() override;
 
  private:
@@ -74,12 +77,15 @@ class CpuLayerOps final : public LayerOps {
   [[nodiscard]] Matrix view(Buffer buffer) const;
   /// Attention of `count` rows from `first` on, without pages and score options.
   [[nodiscard]] AttentionLaunch attention_rows(std::int64_t first, std::int64_t count) const;
+  /// The cosines and sines of a class for the rows of the pass.
+  [[nodiscard]] Matrix angles(std::size_t class_index);
+  [[nodiscard]] std::size_t class_of(std::int32_t layer) const;
 
   const ModelConfig& config_;
   CpuLayerOpsParts parts_;
   ThreadPool& pool_;
   std::array<std::vector<float>, kNumBuffers> buffers_;
-  std::vector<float> angles_;  // [max_rows, rotary_dims]
+  std::vector<std::vector<float>> angles_;  // of each class: [max_rows, rotary_dims]
   ForwardRows rows_;
   std::int64_t count_ = 0;  // rows of the pass, or the wanted ones after keep_output_rows()
   std::int64_t planned_launches_ = 0;

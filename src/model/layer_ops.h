@@ -52,20 +52,26 @@ class LayerOps {
   LayerOps& operator=(const LayerOps&) = delete;
   virtual ~LayerOps() = default;
 
-  /// kResidual = the rows of the table that the step's tokens name.
-  virtual Status embed(const WeightView& table) = 0;
+  /// kResidual = scale * the rows of the table that the step's tokens name.
+  virtual Status embed(const WeightView& table, float scale) = 0;
   /// out = x / rms(x) * gain.
   virtual Status rms_norm(Buffer x, std::span<const float> gain, Buffer out) = 0;
+  /// out += x / rms(x) * gain.
+  virtual Status rms_norm_add(Buffer x, std::span<const float> gain, Buffer out) = 0;
+  /// Every head of x, kQuery or kKey, by itself: head = head / rms(head) * gain.
+  virtual Status rms_norm_heads(Buffer x, std::span<const float> gain) = 0;
   /// Each product's out = x * weight^T + bias.
   virtual Status linear(Buffer x, std::initializer_list<Product> products) = 0;
   /// out += x * weight^T + bias.
   virtual Status linear_add(Buffer x, const LinearWeight& weight, Buffer out) = 0;
-  /// Rotates kQuery and kKey by the tokens' positions.
-  virtual Status rope() = 0;
+  /// Rotates kQuery and kKey by the tokens' positions, as the layer's class does.
+  virtual Status rope(std::int32_t layer) = 0;
   /// Stores kKey and kValue in the layer's cache, then kAttended = attention of kQuery over it.
   virtual Status attention(std::int32_t layer) = 0;
   /// kGate = silu(kGate) * kUp.
   virtual Status silu_mul() = 0;
+  /// kGate = gelu(kGate) * kUp, with the tangent's approximation.
+  virtual Status gelu_mul() = 0;
   /// From here on the step has only the rows whose logits are wanted.
   virtual Status keep_output_rows() = 0;
 };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Model: a model file with its weights as views, and the function that computes it with a device's
-// LayerOps.
+// Model: the files of a model with its weights as views, and the function that computes it with a
+// device's LayerOps.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 
 #include "model/config.h"
-#include "model/formats/gguf.h"
+#include "model/formats/model_files.h"
 #include "model/layer_ops.h"
 
 namespace onebeat {
@@ -20,31 +20,45 @@ class ModelFamily {
   /// One forward pass over the rows of the step that `ops` was given: from token ids to kLogits.
   [[nodiscard]] virtual Status forward(LayerOps& ops) const = 0;
   /// Bytes of weights that a pass over one token reads.
-  [[nodiscard]] virtual std::int64_t bytes_per_pass() const = 0;
+  [[nodiscard]] std::int64_t bytes_per_pass() const { return bytes_per_pass_; }
+
+ private:
+  friend class Model;
+  std::int64_t bytes_per_pass_ = 0;
 };
 
-/// A loaded model; the weights stay in the file's mapping.
+class TensorSource;
+
+/// A loaded model; the weights stay in the files' mappings.
 class Model {
  public:
-  /// Maps, reads and checks a GGUF file. Errors: those of GgufFile::open and read_config;
-  /// kUnsupported naming a tensor and its quantisation; kDataLoss naming a tensor that is missing
-  /// or has another shape than the metadata says.
+  /// Maps, reads and checks a GGUF file, or a folder with config.json and safetensors weights.
+  /// Errors: those of open_model_files() and of the configuration; kUnsupported naming a tensor and
+  /// its quantisation, or one that the family does not know; kDataLoss naming a tensor that is
+  /// missing or has another shape than the metadata says.
   [[nodiscard]] static Result<std::unique_ptr<Model>> load(const std::filesystem::path& path);
-  /// The same for a file that is open already.
-  [[nodiscard]] static Result<std::unique_ptr<Model>> from_gguf(GgufFile file);
+  /// The same for files that are open already.
+  [[nodiscard]] static Result<std::unique_ptr<Model>> from_files(ModelFiles files);
+  [[nodiscard]] static Result<std::unique_ptr<Model>> from_gguf(GgufFile file) {
+    return from_files(std::move(file));
+  }
 
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] const ModelFamily& family() const { return *family_; }
-  /// The file behind the weights, for the tokenizer and the chat template in it.
-  [[nodiscard]] const GgufFile& file() const { return file_; }
+  /// What is behind the weights, for the tokenizer and the chat template in it.
+  [[nodiscard]] const ModelFiles& files() const { return files_; }
 
  private:
-  explicit Model(GgufFile file) : file_(std::move(file)) {}
+  explicit Model(ModelFiles files) : files_(std::move(files)) {}
+  [[nodiscard]] Status read_gguf(const GgufFile& file);
+  [[nodiscard]] Status read_folder(const HfFolder& folder);
+  [[nodiscard]] Status read_weights(TensorSource& tensors);
+  void set_rope_factors(std::vector<float> factors);
 
-  GgufFile file_;
+  ModelFiles files_;
   ModelConfig config_;
   std::vector<float> rope_factors_;
   std::unique_ptr<ModelFamily> family_;

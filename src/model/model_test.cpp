@@ -43,9 +43,9 @@ TEST_F(ModelTest, ReadsWhatTheFileSays) {
   EXPECT_EQ(config.num_kv_heads, 2);
   EXPECT_EQ(config.head_dim, 8);
   EXPECT_EQ(config.vocabulary, 40);
-  EXPECT_EQ(config.rope.rotary_dims, 8);
-  EXPECT_EQ(config.rope.freq_base, 10000.0);
-  EXPECT_EQ(config.rope.freq_factors.size(), 4u);
+  EXPECT_EQ(config.classes[0].rope.rotary_dims, 8);
+  EXPECT_EQ(config.classes[0].rope.freq_base, 10000.0);
+  EXPECT_EQ(config.classes[0].rope.freq_factors.size(), 4u);
   EXPECT_EQ(kv_bytes_per_token(config, KvType::kF16), 2 * 2 * (8 + 8) * 2);
   // All tensors once, but of the embedding one row.
   std::int64_t bytes = 0;
@@ -62,15 +62,48 @@ TEST_F(ModelTest, NamesAnArchitectureThatIsNotImplemented) {
 }
 
 TEST_F(ModelTest, NamesFeaturesThatAreNotImplemented) {
-  for (const auto& [key, word] : std::vector<std::pair<std::string, std::string>>{
-           {"llama.expert_count", "experts"}, {"llama.attention.sliding_window", "sliding"}}) {
-    TinyModel tiny;
-    tiny.metadata = [&](GgufWriter& file) { file.add(key, std::uint32_t{8}); };
-    expect_refusal(tiny, StatusCode::kUnsupported, {key, "8", word});
-  }
+  TinyModel mixture;
+  mixture.metadata = [](GgufWriter& file) { file.add("llama.expert_count", std::uint32_t{8}); };
+  expect_refusal(mixture, StatusCode::kUnsupported, {"llama.expert_count", "8", "experts"});
+  TinyModel capped;
+  capped.metadata = [](GgufWriter& file) { file.add("llama.final_logit_softcapping", 30.0f); };
+  expect_refusal(capped, StatusCode::kUnsupported, {"final_logit_softcapping", "30", "soft caps"});
   TinyModel tiny;
   tiny.metadata = [](GgufWriter& file) { file.add("llama.rope.scaling.type", "yarn"); };
   expect_refusal(tiny, StatusCode::kUnsupported, {"llama.rope.scaling.type", "yarn"});
+}
+
+TEST_F(ModelTest, WindowsOfALlamaAreThoseOfAllLayersOrOfThoseNamed) {
+  TinyModel tiny;
+  tiny.metadata = [](GgufWriter& file) {
+    file.add("llama.attention.sliding_window", std::uint32_t{7});
+  };
+  const auto all = load(tiny).value();
+  ASSERT_EQ(all->config().classes.size(), 1u);
+  EXPECT_EQ(all->config().classes[0].window_left, 6);
+  TinyModel mixed;
+  mixed.layers = 4;
+  mixed.metadata = [](GgufWriter& file) {
+    file.add("llama.attention.sliding_window", std::uint32_t{7});
+    file.add("llama.attention.sliding_window_pattern", std::uint32_t{2});
+  };
+  const auto second = load(mixed).value();
+  ASSERT_EQ(second->config().classes.size(), 2u);
+  EXPECT_EQ(second->config().class_of_layer, (std::vector<std::int32_t>{0, 1, 0, 1}));
+  EXPECT_EQ(second->config().classes[0].window_left, 6);
+  EXPECT_EQ(second->config().classes[1].window_left, -1);
+}
+
+TEST_F(ModelTest, NamesATensorThatTheFamilyDoesNotKnow) {
+  TinyModel tiny;
+  GgufWriter file = tiny.writer();
+  file.add_tensor({"blk.1.attn_q_norm.weight", GgmlType::kF32, {8}, std::vector<std::byte>(32)});
+  bytes_ = file.finish();
+  const Status status = Model::from_gguf(GgufFile::parse(bytes_, "tiny.gguf").value()).status();
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_NE(status.message().find("tiny.gguf: the tensor blk.1.attn_q_norm.weight"),
+            std::string::npos)
+      << status.message();
 }
 
 TEST_F(ModelTest, RefusesSizesThatDoNotFit) {

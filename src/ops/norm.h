@@ -10,4 +10,8 @@ namespace onebeat {
 /// `out` may be `x`.
 void rms_norm(ConstMatrix x, const float* gain, float epsilon, Matrix out, ThreadPool& pool);
 
+/// out[t] += x[t] / sqrt(mean of x[t]^2 + epsilon) * gain, for every row: a normalised branch joins
+/// the residual. `out` may not be `x`.
+void rms_norm_add(ConstMatrix x, const float* gain, float epsilon, Matrix out, ThreadPool& pool);
+
 }  // namespace onebeat

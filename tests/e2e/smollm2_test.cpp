@@ -49,22 +49,6 @@ class SmolLm2Test : public ::testing::Test {
   std::vector<testing::GoldenPrompt> golden_;
 };
 
-/// Largest difference between the logits of a pass and what is known of them.
-double difference(ConstMatrix logits, std::int64_t row, const testing::GoldenPosition& golden) {
-  double worst = 0;
-  for (const auto& [id, value] : golden.logits) {
-    worst = std::max(worst, std::fabs(logits.row(row)[id] - value));
-  }
-  double sum = 0, squares = 0;
-  for (std::int64_t i = 0; i < logits.cols; ++i) {
-    sum += logits.row(row)[i];
-    squares += static_cast<double>(logits.row(row)[i]) * logits.row(row)[i];
-  }
-  const double count = static_cast<double>(logits.cols);
-  worst = std::max(worst, std::fabs(sum / count - golden.mean));
-  return std::max(worst, std::fabs(std::sqrt(squares / count) - golden.rms));
-}
-
 TEST_F(SmolLm2Test, LogitsEqualTheOraclesAtEveryPositionOfItsOwnTokens) {
   const auto model = Model::load(path_).value();
   const auto pool = ThreadPool::create(2).value();
@@ -90,8 +74,8 @@ TEST_F(SmolLm2Test, LogitsEqualTheOraclesAtEveryPositionOfItsOwnTokens) {
         requests.push_back(runner->open_request().value());
         ASSERT_TRUE(runner->prefill(requests.back(), golden_[p].ids, PromptLogits::kAll).ok());
         for (std::size_t i = 0; i < golden_[p].ids.size(); ++i) {
-          const double d =
-              difference(runner->logits(), static_cast<std::int64_t>(i), golden_[p].positions[i]);
+          const double d = testing::difference(runner->logits(), static_cast<std::int64_t>(i),
+                                               golden_[p].positions[i]);
           ASSERT_LE(d, kLogitBar) << "prompt " << p << " position " << i << " " << to_string(isa);
           worst = std::max(worst, d);
         }
@@ -103,8 +87,9 @@ TEST_F(SmolLm2Test, LogitsEqualTheOraclesAtEveryPositionOfItsOwnTokens) {
         ASSERT_TRUE(runner->decode(inputs).ok());
         for (std::size_t p = begin; p < end; ++p) {
           const std::size_t position = golden_[p].ids.size() + t;
-          const double d = difference(runner->logits(), static_cast<std::int64_t>(p - begin),
-                                      golden_[p].positions[position]);
+          const double d =
+              testing::difference(runner->logits(), static_cast<std::int64_t>(p - begin),
+                                  golden_[p].positions[position]);
           ASSERT_LE(d, kLogitBar) << "prompt " << p << " position " << position << " "
                                   << to_string(isa);
           worst = std::max(worst, d);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `llama` family: Llama 2 and 3, SmolLM2, Mistral without windows.
+// The `llama` family: Llama 2 and 3, SmolLM2, Mistral.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,6 @@ namespace onebeat {
 
 /// Errors: those of TensorSource.
 [[nodiscard]] Result<std::unique_ptr<ModelFamily>> make_llama(const ModelConfig& config,
-                                                              const TensorSource& tensors);
+                                                              TensorSource& tensors);
 
 }  // namespace onebeat

@@ -82,6 +82,51 @@ TEST(SiluMul, AgreesWithDoublesAlsoFarOut) {
   });
 }
 
+TEST(RmsNormAdd, AddsTheNormalisedRow) {
+  const auto pool = ThreadPool::create(2).value();
+  for_each_target([&] {
+    for (const std::int64_t cols : {1, 5, 16, 31, 640, 1000}) {
+      constexpr std::int64_t kRows = 19;
+      const auto width = static_cast<std::size_t>(cols);
+      const std::vector<float> x = random_floats(kRows * width, 3.0f, 1);
+      const std::vector<float> gain = random_floats(width, 1.0f, 2);
+      std::vector<float> normed(kRows * width);
+      std::vector<float> out = random_floats(kRows * width, 2.0f, 6);
+      const std::vector<float> before = out;
+      rms_norm({x.data(), kRows, cols, cols}, gain.data(), 1e-6f,
+               {normed.data(), kRows, cols, cols}, *pool);
+      rms_norm_add({x.data(), kRows, cols, cols}, gain.data(), 1e-6f,
+                   {out.data(), kRows, cols, cols}, *pool);
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        ASSERT_NEAR(out[i], static_cast<double>(before[i]) + normed[i],
+                    1e-6 * (std::fabs(out[i]) + 1));
+      }
+    }
+  });
+}
+
+TEST(GeluMul, AgreesWithDoublesAlsoFarOut) {
+  const auto pool = ThreadPool::create(2).value();
+  for_each_target([&] {
+    for (const std::int64_t cols : {1, 7, 16, 40, 2048}) {
+      const auto width = static_cast<std::size_t>(cols);
+      std::vector<float> gate = random_floats(3 * width, 3.0f, 3);
+      gate[0] = -200.0f;
+      gate[width] = 200.0f;
+      gate[2 * width] = -5.5f;  // Where the approximation is almost, but not yet, 0.
+      const std::vector<float> before = gate;
+      const std::vector<float> up = random_floats(3 * width, 2.0f, 4);
+      gelu_mul({gate.data(), 3, cols, cols}, {up.data(), 3, cols, cols}, *pool);
+      for (std::size_t i = 0; i < gate.size(); ++i) {
+        const double z = before[i];
+        const double u = std::sqrt(2 / std::acos(-1.0)) * (z + 0.044715 * z * z * z);
+        const double expected = z / (1 + std::exp(-2 * u)) * up[i];
+        ASSERT_NEAR(gate[i], expected, 4e-6 * (std::fabs(expected) + 1e-3)) << z;
+      }
+    }
+  });
+}
+
 class RopeTest : public testing::TestWithParam<RopePairs> {};
 
 TEST_P(RopeTest, RotatesByThePositionsAngle) {

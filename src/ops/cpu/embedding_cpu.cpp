@@ -7,7 +7,7 @@
 namespace onebeat {
 
 Status embed_tokens(const WeightView& table, std::span<const std::int32_t> tokens, CpuIsa isa,
-                    Matrix out) {
+                    Matrix out, float scale) {
   ONEBEAT_CHECK(out.rows == static_cast<std::int64_t>(tokens.size()) && out.cols == table.cols);
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     if (tokens[t] < 0 || tokens[t] >= table.rows) {
@@ -16,8 +16,10 @@ Status embed_tokens(const WeightView& table, std::span<const std::int32_t> token
     }
   }
   for (std::size_t t = 0; t < tokens.size(); ++t) {
-    linear_kernels(isa).expand_row(table.type, table.row(tokens[t]), table.cols,
-                                   out.row(static_cast<std::int64_t>(t)));
+    float* row = out.row(static_cast<std::int64_t>(t));
+    linear_kernels(isa).expand_row(table.type, table.row(tokens[t]), table.cols, row);
+    if (scale == 1.0f) continue;
+    for (std::int64_t c = 0; c < table.cols; ++c) row[c] *= scale;
   }
   return Status();
 }
