@@ -38,6 +38,7 @@ PUBLIC_HEADERS = {
     "sampling": "ops",
     "tokenizer": "text",
     "generate": "engine",
+    "request": "engine",
     "onebeat": "engine",
 }
 

@@ -21,6 +21,8 @@ EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions chosen;
   chosen.threads = options.threads;
   chosen.context_tokens = options.context;
+  chosen.max_requests = options.max_requests;
+  chosen.reuse_prefixes = options.reuse_prefixes;
   chosen.compute = options.compute == "f32" ? ComputeMode::kF32 : ComputeMode::kAuto;
   if (options.kv_type == "f32") chosen.kv_type = KvType::kF32;
   if (options.kv_type == "f16") chosen.kv_type = KvType::kF16;

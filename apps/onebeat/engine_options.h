@@ -21,6 +21,9 @@ struct ModelOptions {
   std::string isa = "auto";
   std::optional<int> threads;
   std::optional<std::int64_t> context;
+  // Not options of the command line; the command sets them.
+  std::int32_t max_requests = 1;
+  bool reuse_prefixes = true;
 };
 
 /// Adds --model, --device, --compute, --kv-type, --isa, --threads and --context.

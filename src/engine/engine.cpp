@@ -2,31 +2,36 @@
 #include "onebeat/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <new>
+#include <system_error>
 
 #include "base/error.h"
-#include "engine/cpu_runner.h"
-#include "model/model.h"
-#include "onebeat/thread_pool.h"
+#include "device/machine_facts.h"
+#include "engine/cache_size.h"
+#include "engine/cpu_executor.h"
+#include "engine/engine_parts.h"
 #include "ops/cpu/isa.h"
-#include "ops/sample.h"
 
 namespace onebeat {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double ms_between(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double, std::milli>(end - begin).count();
+Status check_count(const char* what, std::int64_t value, std::int64_t most) {
+  if (value < 1 || value > most)
+    return out_of_range("{} is {}; it must be from 1 to {}", what, value, most);
+  return Status();
 }
 
-double per_second(std::int64_t count, double ms) {
-  return ms > 0 ? static_cast<double>(count) * 1e3 / ms : 0;
+Status check_options(const EngineOptions& options) {
+  ONEBEAT_RETURN_IF_ERROR(check_count("max_requests", options.max_requests, 4096));
+  ONEBEAT_RETURN_IF_ERROR(check_count("max_waiting", options.max_waiting, 1 << 20));
+  ONEBEAT_RETURN_IF_ERROR(check_count("the prefill chunk", options.prefill_chunk, 65536));
+  ONEBEAT_RETURN_IF_ERROR(check_count("the prefill chunk beside decode",
+                                      options.prefill_chunk_beside_decode, INT32_MAX));
+  return check_count("steps_in_flight", options.steps_in_flight, StepLoop::kMaxInFlight);
 }
 
-Result<CpuRunnerOptions> runner_options(const EngineOptions& options, const ModelConfig& config) {
-  CpuRunnerOptions chosen;
+Result<CpuForwardOptions> forward_options(const EngineOptions& options, const ModelConfig& config) {
+  CpuForwardOptions chosen;
   chosen.mode = options.compute;
   chosen.isa = options.isa.value_or(best_isa());
   if (!supports(chosen.isa)) {
@@ -40,29 +45,22 @@ Result<CpuRunnerOptions> runner_options(const EngineOptions& options, const Mode
     return out_of_range("the context is {} tokens; this model takes from 1 to {}",
                         chosen.context_tokens, config.context_tokens);
   }
-  chosen.prefill_chunk = options.prefill_chunk;
+  chosen.batch_invariant = options.batch_invariant;
+  chosen.max_decode_rows = options.max_requests;
+  chosen.max_rows = options.prefill_chunk + options.max_requests;
+  chosen.max_output_rows = options.max_requests;
   return chosen;
 }
 
+/// What the cache may fill: the memory that is there, less the weights, which may not be in it yet.
+std::int64_t memory_for_cache(const ModelFacts& facts) {
+  const MemoryFacts memory = memory_facts();
+  std::int64_t bytes = memory.available_bytes;
+  if (memory.limit_bytes > 0) bytes = std::min(bytes, memory.limit_bytes);
+  return bytes - facts.bytes_per_pass;
+}
+
 }  // namespace
-
-struct Engine::Parts {
-  std::unique_ptr<Model> model;
-  std::unique_ptr<ThreadPool> pool;
-  std::unique_ptr<CpuRunner> runner;
-  std::unique_ptr<Sampler> sampler;
-  TokenCounts counts;
-  ModelFacts facts;
-  EngineCounters counters;
-  CpuRunnerOptions options;
-
-  [[nodiscard]] Status check(const GenerateRequest& request) const;
-  /// Both add to `result`, also when they fail or stop early.
-  [[nodiscard]] Status run_prompt(std::int32_t row, const GenerateRequest& request,
-                                  GenerateResult& result);
-  [[nodiscard]] Status run_reply(std::int32_t row, const GenerateRequest& request,
-                                 Clock::time_point begin, GenerateResult& result);
-};
 
 std::string_view to_string(FinishReason reason) {
   switch (reason) {
@@ -72,161 +70,156 @@ std::string_view to_string(FinishReason reason) {
       return "stop";
     case FinishReason::kCancelled:
       return "cancelled";
+    case FinishReason::kFailed:
+      return "failed";
   }
   return "unknown";
 }
 
-double GenerateTimings::prefill_tokens_per_second() const {
-  return per_second(prompt_tokens, prefill_ms);
-}
-double GenerateTimings::decode_tokens_per_second() const {
-  return per_second(decode_steps, decode_ms);
-}
-
 Engine::Engine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
-Engine::~Engine() = default;
+
+Engine::~Engine() {
+  stop();
+}
 
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path,
                                              const EngineOptions& options) {
   try {
+    ONEBEAT_RETURN_IF_ERROR(check_options(options));
     auto parts = std::make_unique<Parts>();
     ONEBEAT_ASSIGN_OR_RETURN(
         parts->pool,
         ThreadPool::create(options.threads.value_or(ThreadPool::available_processors())));
     ONEBEAT_ASSIGN_OR_RETURN(parts->model, Model::load(path));
     const ModelConfig& config = parts->model->config();
-    ONEBEAT_ASSIGN_OR_RETURN(parts->options, runner_options(options, config));
-    ONEBEAT_ASSIGN_OR_RETURN(parts->runner,
-                             CpuRunner::create(*parts->model, parts->options, *parts->pool));
-    parts->sampler = std::make_unique<Sampler>(config.vocabulary);
+    ONEBEAT_ASSIGN_OR_RETURN(parts->forward, forward_options(options, config));
     parts->facts = {config.name,
                     config.architecture,
                     config.num_layers,
                     config.vocabulary,
                     config.context_tokens,
                     parts->model->family().bytes_per_pass(),
-                    kv_bytes_per_token(config, parts->options.kv_type)};
+                    kv_bytes_per_token(config, parts->forward.kv_type)};
+    const std::int64_t context = parts->forward.context_tokens;
+    parts->limits = {config.vocabulary, context, options.max_requests};
+
+    ONEBEAT_ASSIGN_OR_RETURN(
+        const std::int32_t pages,
+        choose_cache_pages({context, options.max_requests, options.cache_tokens, kCpuPageTokens,
+                            parts->facts.kv_bytes_per_token, memory_for_cache(parts->facts)}));
+    const auto row_pages =
+        static_cast<std::int32_t>((context + kCpuPageTokens - 1) / kCpuPageTokens);
+    ONEBEAT_ASSIGN_OR_RETURN(
+        PageCache cache, PageCache::create({pages, kCpuPageTokens, options.max_requests, row_pages},
+                                           options.reuse_prefixes));
+    parts->cache = std::make_unique<PageCache>(std::move(cache));
+    ONEBEAT_ASSIGN_OR_RETURN(
+        std::unique_ptr<StepExecutor> executor,
+        CpuExecutor::create(*parts->model, parts->forward, parts->cache->pool(), *parts->pool));
+
+    parts->queue = std::make_unique<RequestQueue>(options.max_waiting);
+    SchedulerLimits limits;
+    limits.max_sequences = options.max_requests;
+    limits.max_waiting = options.max_waiting;
+    limits.prompt_tokens = options.prefill_chunk;
+    limits.prompt_tokens_beside_decode =
+        std::min(options.prefill_chunk, options.prefill_chunk_beside_decode);
+    parts->loop = std::make_unique<StepLoop>(limits, *parts->cache, std::move(executor),
+                                             *parts->queue, options.steps_in_flight);
     return std::unique_ptr<Engine>(new Engine(std::move(parts)));
   } catch (const std::bad_alloc&) {
     return resource_exhausted("no memory to load {}", path.string());
   }
 }
 
-Status Engine::Parts::check(const GenerateRequest& request) const {
-  ONEBEAT_RETURN_IF_ERROR(validate(request.sampling, facts.vocabulary));
-  if (request.prompt.empty())
-    return invalid_argument("the prompt is empty; it needs at least one token");
-  if (request.max_tokens < 0) {
-    return out_of_range("max_tokens is {}; it must be at least 0", request.max_tokens);
+Result<RequestId> Engine::submit(Request request) {
+  ONEBEAT_RETURN_IF_ERROR(check_request(request, parts_->limits));
+  try {
+    return parts_->queue->push(make_active(std::move(request), parts_->limits));
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("no memory for one more request");
   }
-  if (static_cast<std::int64_t>(request.prompt.size()) > options.context_tokens) {
-    return out_of_range("the prompt has {} tokens; the context has room for {}",
-                        request.prompt.size(), options.context_tokens);
+}
+
+bool Engine::cancel(RequestId request) {
+  return parts_->queue->cancel(request);
+}
+
+bool Engine::step() {
+  return parts_->step();
+}
+
+void Engine::Parts::run_until_stopped() {
+  while (!stopping.load(std::memory_order_acquire)) {
+    if (!step()) queue->wait();
   }
-  for (std::size_t i = 0; i < request.prompt.size(); ++i) {
-    if (request.prompt[i] < 0 || request.prompt[i] >= facts.vocabulary) {
-      return out_of_range("token {} of the prompt has id {}; the model's ids are from 0 to {}", i,
-                          request.prompt[i], facts.vocabulary - 1);
-    }
+}
+
+Status Engine::start() {
+  const std::lock_guard lock(parts_->thread_mutex);
+  if (parts_->thread.joinable()) return invalid_argument("the engine's thread runs already");
+  try {
+    parts_->stopping = false;
+    parts_->thread = std::thread([this] { parts_->run_until_stopped(); });
+    parts_->threaded = true;
+  } catch (const std::system_error& error) {
+    return resource_exhausted("the system gives no thread: {}", error.what());
   }
   return Status();
 }
 
-Status Engine::Parts::run_prompt(std::int32_t row, const GenerateRequest& request,
-                                 GenerateResult& result) {
-  std::span<const std::int32_t> rest = request.prompt;
-  while (!rest.empty()) {
-    if (request.cancelled && request.cancelled()) {
-      result.finish_reason = FinishReason::kCancelled;
-      return Status();
-    }
-    const auto chunk =
-        rest.first(std::min(rest.size(), static_cast<std::size_t>(options.prefill_chunk)));
-    rest = rest.subspan(chunk.size());
-    ONEBEAT_RETURN_IF_ERROR(
-        runner->prefill(row, chunk, rest.empty() ? PromptLogits::kLast : PromptLogits::kNone));
-    result.timings.prompt_tokens += static_cast<std::int64_t>(chunk.size());
+void Engine::stop() {
+  const std::lock_guard lock(parts_->thread_mutex);
+  parts_->queue->close();
+  if (parts_->thread.joinable()) {
+    parts_->stopping.store(true, std::memory_order_release);
+    parts_->queue->wake();
+    parts_->thread.join();
+    parts_->threaded = false;
   }
-  return Status();
+  parts_->queue->cancel_all();
+  while (step()) {
+  }
 }
 
-Status Engine::Parts::run_reply(std::int32_t row, const GenerateRequest& request,
-                                Clock::time_point begin, GenerateResult& result) {
-  Clock::time_point first;
-  const bool counted = has_penalties(request.sampling);
-  if (counted) {
-    counts.reset(std::min(request.prompt.size() + static_cast<std::size_t>(request.max_tokens),
-                          static_cast<std::size_t>(facts.vocabulary)));
-    counts.add_prompt(request.prompt);
-  }
-  for (std::int32_t n = 0; n < request.max_tokens; ++n) {
-    const ConstMatrix logits = runner->logits();
-    const SampleInput input = {{logits.row(0), static_cast<std::size_t>(logits.cols)},
-                               request.sampling,
-                               static_cast<std::uint64_t>(n),
-                               &counts};
-    ONEBEAT_ASSIGN_OR_RETURN(const SampledToken sampled, sampler->sample(input));
-    const std::int32_t token = sampled.id;
-    if (counted) counts.add_generated(token);
-    const Clock::time_point now = Clock::now();
-    if (n == 0) {
-      first = now;
-      result.timings.first_token_ms = ms_between(begin, now);
-    }
-    result.timings.decode_ms = ms_between(first, now);
-    result.timings.decode_steps = n;
-    if (std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token) !=
-        request.stop_tokens.end()) {
-      result.finish_reason = FinishReason::kStop;
-      return Status();
-    }
-    result.tokens.push_back(token);
-    if (request.on_token && !request.on_token(token)) {
-      result.finish_reason = FinishReason::kStop;
-      return Status();
-    }
-    const bool last = n + 1 == request.max_tokens || runner->length(row) == options.context_tokens;
-    if (last) return Status();
-    if (request.cancelled && request.cancelled()) {
-      result.finish_reason = FinishReason::kCancelled;
-      return Status();
-    }
-    const DecodeInput next = {row, token};
-    ONEBEAT_RETURN_IF_ERROR(runner->decode({&next, 1}));
-  }
-  return Status();
-}
-
-Result<GenerateResult> Engine::generate(const GenerateRequest& request) {
-  const Clock::time_point begin = Clock::now();
-  ONEBEAT_RETURN_IF_ERROR(parts_->check(request));
-  GenerateResult result;
-  ONEBEAT_ASSIGN_OR_RETURN(const std::int32_t row, parts_->runner->open_request());
-  Status status = parts_->run_prompt(row, request, result);
-  result.timings.prefill_ms = ms_between(begin, Clock::now());
-  if (status.ok() && result.finish_reason != FinishReason::kCancelled) {
-    status = parts_->run_reply(row, request, begin, result);
-  }
-  parts_->runner->close_request(row);
-  parts_->counters = parts_->runner->counters();
-  if (!status.ok()) return status;
-  return result;
+void Engine::drop_kept_prefixes() {
+  const std::lock_guard lock(parts_->step_mutex);
+  parts_->cache->drop_unused();
 }
 
 const ModelFacts& Engine::facts() const {
   return parts_->facts;
 }
-const EngineCounters& Engine::counters() const {
-  return parts_->counters;
+
+EngineCounters Engine::counters() const {
+  const std::lock_guard lock(parts_->step_mutex);
+  const LoopCounters& loop = parts_->loop->counters();
+  EngineCounters counters = parts_->loop->executor().counters();
+  counters.steps = loop.steps;
+  counters.generated_tokens = loop.generated_tokens;
+  counters.computed_prompt_tokens = loop.computed_prompt_tokens;
+  counters.cached_prompt_tokens = loop.cached_prompt_tokens;
+  counters.finished_requests = loop.finished_requests;
+  counters.preemptions = parts_->loop->scheduler().preemptions();
+  return counters;
 }
+
+EngineLoad Engine::load_now() const {
+  const std::lock_guard lock(parts_->step_mutex);
+  const PageCache& cache = *parts_->cache;
+  return {parts_->queue->waiting(), parts_->loop->scheduler().num_running(),
+          cache.shape().num_pages,  cache.available_pages(),
+          cache.unused_pages(),     cache.shape().page_tokens};
+}
+
 std::int64_t Engine::context_tokens() const {
-  return parts_->options.context_tokens;
+  return parts_->forward.context_tokens;
 }
 int Engine::threads() const {
   return parts_->pool->threads();
 }
 CpuIsa Engine::isa() const {
-  return parts_->options.isa;
+  return parts_->forward.isa;
 }
 
 }  // namespace onebeat

@@ -128,6 +128,7 @@ Status run_step(const StepOptions& options) {
 
 void add_bench_step_command(CLI::App& bench, Outcome& outcome) {
   const auto options = std::make_shared<StepOptions>();
+  options->model.reuse_prefixes = false;  // every run computes its prompt
   CLI::App* command =
       bench.add_subcommand("step", "Prompts and decode steps of a model, one request");
   add_model_options(command, options->model);

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an Engine is made of.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "engine/cpu_forward.h"
+#include "engine/request_check.h"
+#include "engine/request_queue.h"
+#include "engine/step_loop.h"
+#include "model/model.h"
+#include "onebeat/engine.h"
+#include "onebeat/thread_pool.h"
+
+namespace onebeat {
+
+struct Engine::Parts {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<ThreadPool> pool;
+  CpuForwardOptions forward;
+  RequestLimits limits;
+  ModelFacts facts;
+  std::unique_ptr<RequestQueue> queue;
+  std::unique_ptr<PageCache> cache;
+  std::unique_ptr<StepLoop> loop;
+
+  mutable std::mutex step_mutex;  // held during a step, and by whoever reads loop or cache
+  std::mutex thread_mutex;        // of the two below
+  std::thread thread;
+  std::atomic<bool> threaded = false;
+  std::atomic<bool> stopping = false;
+
+  bool step() {
+    const std::lock_guard lock(step_mutex);
+    return loop->step();
+  }
+  void run_until_stopped();
+};
+
+}  // namespace onebeat
