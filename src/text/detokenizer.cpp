@@ -6,8 +6,10 @@
 namespace onebeat {
 
 Status Detokenizer::append(std::int32_t id, std::string& text) {
-  ONEBEAT_ASSIGN_OR_RETURN(const std::string_view bytes, tokenizer_.token_bytes(id));
-  if (!show_special_ && tokenizer_.is_control(id)) return {};
+  ONEBEAT_ASSIGN_OR_RETURN(std::string_view bytes, tokenizer_.token_bytes(id));
+  if (bytes.empty() || (!show_special_ && tokenizer_.is_control(id))) return {};
+  if (drop_space_ && bytes.starts_with(' ')) bytes.remove_prefix(1);
+  drop_space_ = false;
   waiting_.append(bytes);
   waiting_.erase(0, append_valid(waiting_, false, text));
   return {};

@@ -14,9 +14,13 @@ namespace onebeat {
 /// all ids at once.
 class Detokenizer {
  public:
-  /// `tokenizer` must outlive this object.
-  explicit Detokenizer(const Tokenizer& tokenizer, bool show_special = false)
-      : tokenizer_(tokenizer), show_special_(show_special) {}
+  /// `tokenizer` must outlive this object. With `continues` the sequence goes on from a text that
+  /// is there already, so that a space at its beginning belongs to it in any case.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool show_special = false,
+                       bool continues = false)
+      : tokenizer_(tokenizer),
+        show_special_(show_special),
+        drop_space_(tokenizer.puts_space_first() && !continues) {}
 
   /// Appends to `text` the characters that `id` completes; at most 3 bytes wait for the next token.
   /// Errors: kOutOfRange; nothing changes then.
@@ -28,6 +32,7 @@ class Detokenizer {
  private:
   const Tokenizer& tokenizer_;
   bool show_special_;
+  bool drop_space_;  // Nothing has come yet, and a space would not belong to the text.
   std::string waiting_;
 };
 

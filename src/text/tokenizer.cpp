@@ -4,11 +4,14 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
+#include <variant>
 
 #include "base/error.h"
 #include "text/bpe/byte_level_encoder.h"
 #include "text/special_matcher.h"
+#include "text/spm/spm_encoder.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
 
@@ -18,13 +21,14 @@ struct Tokenizer::Parts {
   explicit Parts(Vocabulary v) : vocabulary(std::move(v)) {}
 
   Vocabulary vocabulary;
-  std::optional<ByteLevelEncoder> encoder;  // Refers to `vocabulary`.
-  SpecialMatcher always;                    // User-defined tokens.
-  SpecialMatcher special;                   // Those and the control tokens.
+  std::variant<std::monostate, ByteLevelEncoder, SpmEncoder> encoder;  // Refers to `vocabulary`.
+  SpecialMatcher always;                                               // User-defined tokens.
+  SpecialMatcher special;  // Those and the control tokens.
   std::optional<std::int32_t> bos;
   std::optional<std::int32_t> eos;
   std::vector<std::int32_t> end_tokens;
   bool add_bos = false;
+  bool space_first = false;  // What begins a text is decoded without its space.
 };
 
 namespace {
@@ -36,6 +40,19 @@ Status check_id(std::int32_t id, std::int32_t size) {
   return out_of_range("token id {} is not in the vocabulary, whose ids are 0 to {}", id, size - 1);
 }
 
+/// Appends the ids of the special tokens in a text and of what lies between them.
+template <typename Pass>
+Status encode_segments(Pass&& pass, const SpecialMatcher& matcher, std::string_view text,
+                       std::vector<std::int32_t>& ids) {
+  for (std::size_t at = 0; at < text.size();) {
+    const auto found = matcher.find(text, at);
+    ONEBEAT_RETURN_IF_ERROR(pass.encode(text.substr(at, found.begin - at), at == 0, ids));
+    if (found.id >= 0) ids.push_back(found.id);
+    at = found.begin + found.length;
+  }
+  return {};
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
@@ -44,13 +61,24 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::make(const TokenizerSpec& spec) {
-  if (spec.model != "gpt2") {
-    return unsupported("the tokenizer '{}' is not known; known is gpt2 (byte-level BPE)",
-                       spec.model.substr(0, 64));
+  const bool byte_level = spec.model == "gpt2";
+  if (!byte_level && spec.model != "llama") {
+    return unsupported(
+        "the tokenizer '{}' is not known; known are gpt2 (byte-level BPE) and llama (BPE as "
+        "SentencePiece does it)",
+        spec.model.substr(0, 64));
   }
-  ONEBEAT_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::make_byte_level(spec));
+  using Spelling = Vocabulary::Spelling;
+  ONEBEAT_ASSIGN_OR_RETURN(
+      Vocabulary vocabulary,
+      Vocabulary::make(spec, byte_level ? Spelling::kByteAlphabet : Spelling::kSpaceMark));
   auto parts = std::make_unique<Parts>(std::move(vocabulary));
-  ONEBEAT_ASSIGN_OR_RETURN(parts->encoder, ByteLevelEncoder::make(spec, parts->vocabulary));
+  if (byte_level) {
+    ONEBEAT_ASSIGN_OR_RETURN(parts->encoder, ByteLevelEncoder::make(spec, parts->vocabulary));
+  } else {
+    ONEBEAT_ASSIGN_OR_RETURN(parts->encoder, SpmEncoder::make(spec, parts->vocabulary));
+    parts->space_first = spec.space_prefix != SpacePrefix::kNone;
+  }
 
   const std::int32_t size = parts->vocabulary.size();
   for (std::int32_t id = 0; id < size; ++id) {
@@ -101,12 +129,16 @@ Result<std::vector<std::int32_t>> Tokenizer::encode(std::string_view text,
     }
   }
   const SpecialMatcher& matcher = options.parse_special ? parts_->special : parts_->always;
-  ByteLevelEncoder::Pass pass(*parts_->encoder);
-  for (std::size_t at = 0; at < text.size();) {
-    const auto found = matcher.find(text, at);
-    ONEBEAT_RETURN_IF_ERROR(pass.encode(text.substr(at, found.begin - at), ids));
-    if (found.id >= 0) ids.push_back(found.id);
-    at = found.begin + found.length;
+  try {
+    if (const auto* byte_level = std::get_if<ByteLevelEncoder>(&parts_->encoder)) {
+      ONEBEAT_RETURN_IF_ERROR(
+          encode_segments(ByteLevelEncoder::Pass(*byte_level), matcher, text, ids));
+    } else {
+      ONEBEAT_RETURN_IF_ERROR(encode_segments(
+          SpmEncoder::Pass(std::get<SpmEncoder>(parts_->encoder)), matcher, text, ids));
+    }
+  } catch (const std::bad_alloc&) {
+    return resource_exhausted("no memory to encode a text of {} bytes", text.size());
   }
   return ids;
 }
@@ -117,6 +149,7 @@ Result<std::string> Tokenizer::decode(std::span<const std::int32_t> ids, bool sh
     ONEBEAT_ASSIGN_OR_RETURN(const std::string_view token, token_bytes(id));
     if (show_special || !is_control(id)) bytes.append(token);
   }
+  if (parts_->space_first && bytes.starts_with(' ')) bytes.erase(0, 1);
   if (valid_prefix(bytes) == bytes.size()) return bytes;
   std::string text;
   append_valid(bytes, true, text);
@@ -126,6 +159,10 @@ Result<std::string> Tokenizer::decode(std::span<const std::int32_t> ids, bool sh
 Result<std::string_view> Tokenizer::token_bytes(std::int32_t id) const {
   ONEBEAT_RETURN_IF_ERROR(check_id(id, vocabulary_size()));
   return parts_->vocabulary.bytes(id);
+}
+
+bool Tokenizer::puts_space_first() const {
+  return parts_->space_first;
 }
 
 std::int32_t Tokenizer::vocabulary_size() const {

@@ -30,7 +30,8 @@ struct EncodeOptions {
 ///
 /// Text that is not valid UTF-8 is read as if each group of invalid bytes were U+FFFD, grouped as
 /// Python's and Rust's lossy decoders do, so that ids equal those of tokenizers that only take
-/// strings. Bytes for which the vocabulary has no token are left out, as those tokenizers do.
+/// strings. Bytes for which a byte-level vocabulary has no token are left out, as those tokenizers
+/// do.
 class Tokenizer {
  public:
   /// Copies what it needs of `spec`. Errors: kUnsupported for an algorithm or pre-tokenizer that is
@@ -55,6 +56,9 @@ class Tokenizer {
 
   /// The bytes that one token stands for: not always whole characters. Errors: kOutOfRange.
   [[nodiscard]] Result<std::string_view> token_bytes(std::int32_t id) const;
+
+  /// Whether a space is put before a text, which decode() takes away.
+  [[nodiscard]] bool puts_space_first() const;
 
   [[nodiscard]] std::int32_t vocabulary_size() const;
   /// Whether `id` is a control token. Requires: 0 <= id < vocabulary_size().

@@ -56,8 +56,19 @@ Result<TokenizerSpec> read_spec(const GgufFile& file) {
   ONEBEAT_ASSIGN_OR_RETURN(spec.merges, file.optional<Strings>("tokenizer.ggml.merges", {}));
   ONEBEAT_ASSIGN_OR_RETURN(spec.bos, token_id(file, "tokenizer.ggml.bos_token_id"));
   ONEBEAT_ASSIGN_OR_RETURN(spec.eos, token_id(file, "tokenizer.ggml.eos_token_id"));
-  ONEBEAT_ASSIGN_OR_RETURN(spec.add_bos,
-                           file.optional<bool>("tokenizer.ggml.add_bos_token", false));
+  // SentencePiece models have the space and the begin token where their files do not say.
+  const bool spm = spec.model == "llama";
+  ONEBEAT_ASSIGN_OR_RETURN(spec.add_bos, file.optional<bool>("tokenizer.ggml.add_bos_token",
+                                                             spm && spec.bos.has_value()));
+  if (spm) {
+    ONEBEAT_ASSIGN_OR_RETURN(spec.scores,
+                             file.required<std::vector<float>>("tokenizer.ggml.scores"));
+    ONEBEAT_ASSIGN_OR_RETURN(spec.unknown, token_id(file, "tokenizer.ggml.unknown_token_id"));
+    ONEBEAT_ASSIGN_OR_RETURN(const bool space,
+                             file.optional<bool>("tokenizer.ggml.add_space_prefix", true));
+    spec.space_prefix = space ? SpacePrefix::kAlways : SpacePrefix::kNone;
+    spec.merges.clear();
+  }
   for (const std::string_view key :
        {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
     ONEBEAT_ASSIGN_OR_RETURN(const auto id, token_id(file, key));

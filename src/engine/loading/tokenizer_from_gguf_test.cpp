@@ -73,7 +73,7 @@ TEST(TokenizerFromGguf, NamesWhatIsMissingOrWrong) {
   const auto with = [](const std::string& key, auto value) {
     return file_without(key).add("tokenizer.ggml." + key, value);
   };
-  refused(with("model", "llama"), StatusCode::kUnsupported, "the tokenizer 'llama' is not known");
+  refused(with("model", "bert"), StatusCode::kUnsupported, "the tokenizer 'bert' is not known");
   refused(with("tokens", std::vector<std::int32_t>{1}), StatusCode::kInvalidArgument,
           "an array of string is needed");
   refused(with("tokens", Strings{"a"}), StatusCode::kInvalidArgument, "1 tokens but 8 token types");

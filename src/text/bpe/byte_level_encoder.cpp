@@ -48,7 +48,8 @@ ByteLevelEncoder::ByteLevelEncoder(const Vocabulary& vocabulary, const PreTokeni
   }
 }
 
-Status ByteLevelEncoder::Pass::encode(std::string_view segment, std::vector<std::int32_t>& ids) {
+Status ByteLevelEncoder::Pass::encode(std::string_view segment, bool /*first*/,
+                                      std::vector<std::int32_t>& ids) {
   std::unique_ptr<utf8proc_uint8_t, Free> composed;
   if (encoder_.rule_->compose) {
     utf8proc_uint8_t* made = nullptr;

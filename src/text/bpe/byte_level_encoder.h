@@ -25,8 +25,9 @@ class ByteLevelEncoder {
    public:
     explicit Pass(const ByteLevelEncoder& encoder)
         : encoder_(encoder), cursor_(encoder.pre_tokenizer_) {}
-    /// Appends the ids of a segment of valid UTF-8, shorter than 2^31 bytes.
-    Status encode(std::string_view segment, std::vector<std::int32_t>& ids);
+    /// Appends the ids of a segment of valid UTF-8, shorter than 2^31 bytes; `first`, whether it
+    /// begins the text, makes no difference.
+    Status encode(std::string_view segment, bool first, std::vector<std::int32_t>& ids);
 
    private:
     const ByteLevelEncoder& encoder_;

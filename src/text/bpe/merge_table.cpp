@@ -6,12 +6,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 #include <string>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "text/bpe/byte_alphabet.h"
 
 namespace onebeat {
 namespace {
@@ -64,14 +62,19 @@ Result<MergeTable> MergeTable::make(const Vocabulary& vocabulary,
       return invalid_argument("merge {} is not two texts with a space between", rank);
     }
     bytes.clear();
-    const bool left_spelled = append_unspelled(merge.substr(0, space), bytes);
+    const bool left_spelled = vocabulary.append_bytes(merge.substr(0, space), bytes);
     const std::size_t middle = bytes.size();
-    const bool right_spelled = append_unspelled(merge.substr(space + 1), bytes);
+    const bool right_spelled = vocabulary.append_bytes(merge.substr(space + 1), bytes);
     const std::string_view whole = bytes;
     const std::int32_t left = left_spelled ? vocabulary.find(whole.substr(0, middle)) : -1;
     const std::int32_t right = right_spelled ? vocabulary.find(whole.substr(middle)) : -1;
     const std::int32_t result = vocabulary.find(whole);
     if (left < 0 || right < 0 || result < 0) {
+      if (vocabulary.is_control_text(whole) ||
+          vocabulary.is_control_text(whole.substr(0, middle)) ||
+          vocabulary.is_control_text(whole.substr(middle))) {
+        continue;
+      }
       return invalid_argument("merge {}: its {} is not in the vocabulary", rank,
                               left < 0    ? "left part"
                               : right < 0 ? "right part"
@@ -88,54 +91,21 @@ void MergeTable::encode(std::string_view word, MergeScratch& scratch,
   ONEBEAT_CHECK(word.size() < std::size_t{1} << 31);
 
   auto& symbols = scratch.symbols_;
-  auto& queue = scratch.queue_;
   symbols.clear();
-  queue.clear();
   for (const char c : word) {
     const std::int32_t id = byte_tokens_[static_cast<unsigned char>(c)];
     const auto at = static_cast<std::int32_t>(symbols.size());
-    if (id >= 0) symbols.push_back({id, kNoRank, at - 1, at + 1});
+    if (id >= 0) symbols.push_back({id, {}, at - 1, at + 1});
   }
   if (symbols.empty()) return;
   symbols.back().next = -1;
-
-  const auto symbol = [&](std::int32_t at) -> MergeScratch::Symbol& {
-    return symbols[static_cast<std::size_t>(at)];
-  };
-  // A queue entry is rank and position in one number: the smallest is the most urgent and then the
-  // leftmost. It is out of date, and skipped, when the symbol's rank is no longer the entry's.
-  const auto update = [&](std::int32_t at) {
-    auto& left = symbol(at);
-    left.rank = left.next < 0 ? kNoRank : find(left.id, symbol(left.next).id).rank;
-    return left.rank != kNoRank;
-  };
-  const auto entry = [&](std::int32_t at) {
-    return std::uint64_t{symbol(at).rank} << 32 | static_cast<std::uint32_t>(at);
-  };
-  for (std::int32_t at = 0; at < static_cast<std::int32_t>(symbols.size()); ++at) {
-    if (update(at)) queue.push_back(entry(at));
+  const auto id_at = [&](std::int32_t at) { return symbols[static_cast<std::size_t>(at)].id; };
+  merge_symbols(symbols, scratch.queue_, [&](std::int32_t left, std::int32_t right) {
+    return offer(id_at(left), id_at(right));
+  });
+  for (std::int32_t at = 0; at >= 0; at = symbols[static_cast<std::size_t>(at)].next) {
+    ids.push_back(id_at(at));
   }
-  std::make_heap(queue.begin(), queue.end(), std::greater<>());
-  const auto push = [&](std::int32_t at) {
-    queue.push_back(entry(at));
-    std::push_heap(queue.begin(), queue.end(), std::greater<>());
-  };
-  while (!queue.empty()) {
-    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
-    const std::uint64_t top = queue.back();
-    queue.pop_back();
-    const auto at = static_cast<std::int32_t>(top & 0xffffffffU);
-    auto& left = symbol(at);
-    if (left.rank != top >> 32) continue;
-    auto& right = symbol(left.next);
-    left.id = find(left.id, right.id).result;
-    right.rank = kNoRank;
-    left.next = right.next;
-    if (left.next >= 0) symbol(left.next).previous = at;
-    if (update(at)) push(at);
-    if (left.previous >= 0 && update(left.previous)) push(left.previous);
-  }
-  for (std::int32_t at = 0; at >= 0; at = symbol(at).next) ids.push_back(symbol(at).id);
 }
 
 void MergeTable::encode_short(std::string_view word, std::vector<std::int32_t>& ids) const {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The merges of a byte-level BPE model, and the merging of one word.
+// The merges of a BPE model, and the merging of one word of a byte-level one.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "onebeat/status.h"
+#include "text/bpe/merge_loop.h"
 #include "text/vocabulary.h"
 
 namespace onebeat {
@@ -17,24 +18,24 @@ namespace onebeat {
 class MergeScratch {
  private:
   friend class MergeTable;
-  struct Symbol {
-    std::int32_t id;
-    std::uint32_t
-        rank;  // Of the merge with the next symbol; kNoRank if there is none or the symbol is gone.
-    std::int32_t previous;
-    std::int32_t next;
-  };
-  std::vector<Symbol> symbols_;
+  std::vector<MergeSymbol> symbols_;
   std::vector<std::uint64_t> queue_;
 };
 
 class MergeTable {
  public:
-  /// Resolves "left right" texts, the most urgent first. Of equal pairs the last one counts.
+  /// Resolves "left right" texts, the most urgent first, written as the vocabulary's tokens were.
+  /// Of equal pairs the last one counts; what would make a control token counts for nothing.
   /// Errors: kInvalidArgument names the merge that is no pair or whose parts or result have no
   /// token.
   static Result<MergeTable> make(const Vocabulary& vocabulary,
                                  std::span<const std::string_view> merges);
+
+  /// What two tokens become; an id of -1 merges with nothing.
+  [[nodiscard]] MergeOffer offer(std::int32_t left, std::int32_t right) const {
+    const Merge& merge = find(left, right);
+    return {merge.rank, merge.result};
+  }
 
   /// Appends the tokens of one word: starting from single bytes, the most urgent merge is made
   /// first, and the leftmost of equals, until none applies. Bytes that have no token of their own
@@ -42,7 +43,7 @@ class MergeTable {
   void encode(std::string_view word, MergeScratch& scratch, std::vector<std::int32_t>& ids) const;
 
  private:
-  static constexpr std::uint32_t kNoRank = 0xffffffffU;
+  static constexpr std::uint32_t kNoRank = MergeOffer::kNoRank;
   struct Merge {
     std::uint64_t pair = 0;  // left id, right id
     std::uint32_t rank = kNoRank;

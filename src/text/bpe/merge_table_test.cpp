@@ -81,7 +81,8 @@ TEST(MergeTable, GivesWhatTheDefinitionGivesForShortAndLongWords) {
     const RandomMerges merges = random_merges(random);
     TokenizerSpec spec;
     spec.tokens.assign(merges.tokens.begin(), merges.tokens.end());
-    const Vocabulary vocabulary = Vocabulary::make_byte_level(spec).value();
+    const Vocabulary vocabulary =
+        Vocabulary::make(spec, Vocabulary::Spelling::kByteAlphabet).value();
     const std::vector<std::string_view> views(merges.merges.begin(), merges.merges.end());
     const auto table = MergeTable::make(vocabulary, views);
     ASSERT_TRUE(table.ok()) << to_string(table.status());
@@ -99,7 +100,7 @@ TEST(MergeTable, GivesWhatTheDefinitionGivesForShortAndLongWords) {
 TEST(MergeTable, AppendsToWhatIsThere) {
   TokenizerSpec spec;
   spec.tokens = {"a", "b", "ab"};
-  const Vocabulary vocabulary = Vocabulary::make_byte_level(spec).value();
+  const Vocabulary vocabulary = Vocabulary::make(spec, Vocabulary::Spelling::kByteAlphabet).value();
   const std::vector<std::string_view> merges = {"a b"};
   const auto table = MergeTable::make(vocabulary, merges);
   MergeScratch scratch;

@@ -25,6 +25,8 @@ constexpr std::string_view kSpaces =
 
 // In the patterns, inside or outside a class, @ is a white space; # outside a class is anything
 // else.
+constexpr std::string_view kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^@\p{L}\p{N}]+[\r\n]*|@*[\r\n]+|@+(?!#)|@+)";
 constexpr auto kRules = std::to_array<PreTokenizerRule>({
     {"gpt-2", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^@\p{L}\p{N}]+|@+(?!#)|@+)"},
     // Numerals one by one, and gpt-2's rule within what lies between them: so a run of spaces
@@ -33,9 +35,8 @@ constexpr auto kRules = std::to_array<PreTokenizerRule>({
     {"llama-bpe",
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^@\p{L}\p{N}]+[\r\n]*|@*[\r\n]+|@+(?!#)|@+)",
      true},
-    {"qwen2",
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^@\p{L}\p{N}]+[\r\n]*|@*[\r\n]+|@+(?!#)|@+)",
-     false, true},
+    {"qwen2", kQwen2Pattern, false, true},
+    {"deepseek-r1-qwen", kQwen2Pattern},
 });
 
 /// Writes out @ and # (which no pattern uses for themselves).
