@@ -54,6 +54,8 @@ struct CudaPlan {
   std::uint32_t stamp = 0;          ///< plan_stamp() of the geometry that it was planned for.
   std::int32_t workers = 0;         ///< W of that geometry.
   std::int32_t capacity = 0;        ///< PlanLimits::max_requests of its planner.
+  /// Which version of the step's inputs it was made from, as the caller counts them.
+  std::uint64_t version = 0;
 };
 
 /// What may start before the kernels that a launch follows are complete.
@@ -75,6 +77,10 @@ struct CudaAttentionLaunch {
   PageMap pages;
   CudaOverlap overlap = CudaOverlap::kNone;
   bool kv_is_shared = false;  ///< Other requests read the same pages: keep them in L2.
+  /// Version of the step's inputs (batch and lengths) at this launch: a plan of another version is
+  /// stale and refused. 0: not compared; right for launches that a graph captures, whose plan is
+  /// made anew in every replay.
+  std::uint64_t inputs_version = 0;
   /// AttentionFault bits are or-ed into it by the device; device memory or mapped host memory.
   std::uint32_t* faults = nullptr;
 };
@@ -97,8 +103,8 @@ class CudaDecodeAttention {
   /// of length 0 gets output 0 and log-sum-exp -inf. `scratch`: ScratchSize of the planner in
   /// device memory, counters zero before the first launch; each launch leaves them zero. A plan
   /// whose records carry another stamp is not executed: kFaultPlan. Errors: kPlanMismatch (a plan
-  /// or tensors of another geometry), kInvalidArgument, kUnsupported; nothing was enqueued then.
-  /// Whatever CUDA reports.
+  /// or tensors of another geometry, a stale plan), kInvalidArgument, kUnsupported; nothing was
+  /// enqueued then. Whatever CUDA reports.
   [[nodiscard]] Status launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
                               const AttentionScratch& scratch, CUstream_st* stream) const;
 

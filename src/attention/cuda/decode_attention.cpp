@@ -281,6 +281,12 @@ Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry&
 Status CudaDecodeAttention::launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
                                    const AttentionScratch& scratch, CUstream_st* stream) const {
   ONEBEAT_RETURN_IF_ERROR(check_plan_of(plan, geometry_, stamp_));
+  if (launch.inputs_version != 0 && launch.inputs_version != plan.version) {
+    return plan_mismatch(
+        "the plan was made from version {} of the step's inputs, which are at version {}: prepare "
+        "the step before its layers",
+        plan.version, launch.inputs_version);
+  }
   ONEBEAT_RETURN_IF_ERROR(check_tensors(geometry_, plan, launch));
   ONEBEAT_RETURN_IF_ERROR(check_scratch(scratch, geometry_));
   cuda::DecodeParams params = make_params(geometry_, plan, launch, scratch);

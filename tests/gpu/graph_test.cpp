@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// One captured step, replayed hundreds of times while requests join, grow over tile edges and
+// leave: prepare_step, appends and attention of several layers against the CPU twins (plan bytes,
+// sums, slots and page rows byte by byte) and against fp64.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "device/cuda_device.h"
+#include "plan/division.h"
+#include "serving_for_test.h"
+#include "serving_kernels.h"
+
+namespace onebeat::gpu_test {
+namespace {
+
+class CudaGraphTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Result<CudaDeviceFacts> facts = use_cuda_device(0);
+    if (!facts.ok()) GTEST_SKIP() << "no GPU: " << facts.status().message();
+    if (facts->compute_major != 9) GTEST_SKIP() << facts->name << " is no Hopper GPU";
+    facts_ = *facts;
+    stream_ = value_of(CudaStream::create());
+  }
+
+  /// `steps` replays; the batch goes to a new size every few steps, 0 and B_max among them.
+  void serve(Serving& serving, std::int32_t most_requests, int steps, int oracle_every) {
+    int empty = 0;
+    int full = 0;
+    std::int32_t wanted = most_requests;
+    for (int step = 0; step < steps; ++step) {
+      SCOPED_TRACE(testing::Message() << "step " << step);
+      if (step % 7 == 0) {
+        const int turn = step / 7 % 6;
+        wanted = turn == 2   ? 0
+                 : turn == 4 ? most_requests
+                             : serving.random_below(most_requests + 1);
+      }
+      serving.change_batch(wanted);
+      if (HasFatalFailure()) return;
+      empty += serving.active() == 0 ? 1 : 0;
+      full += serving.active() == most_requests ? 1 : 0;
+      serving.step(step % oracle_every == 0);
+      if (HasFatalFailure()) return;
+    }
+    EXPECT_GT(empty, 0);
+    EXPECT_GT(full, 0);
+  }
+
+  [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
+
+  CudaDeviceFacts facts_;
+  CudaStream stream_;
+};
+
+StepClass class_of(std::int32_t heads, std::int32_t kv_heads, std::int32_t dim, std::int32_t page,
+                   std::int32_t workers) {
+  StepClass c;
+  AttentionGeometry& g = c.geometry;
+  g.num_heads = heads;
+  g.num_kv_heads = kv_heads;
+  g.head_dim = g.head_dim_v = dim;
+  g.page_tokens = page;
+  g.workers = workers;
+  const Result<CudaAttentionTuning> tuning = cuda_attention_tuning(dim, 132);
+  EXPECT_TRUE(tuning.ok());
+  g.tile_tokens = tuning->tile_tokens;
+  return c;
+}
+
+StepClass windowed(StepClass c, std::int32_t window_left) {
+  c.geometry.window_left = window_left;
+  return c;
+}
+
+StepClass chunked(StepClass c, std::int32_t chunk_tokens) {
+  c.geometry.chunk_tokens = chunk_tokens;
+  return c;
+}
+
+StepClass with_query_tokens(StepClass c, std::int32_t most) {
+  c.geometry.max_query_tokens = most;
+  return c;
+}
+
+ServingOptions full_and_windowed() {
+  const StepClass full = class_of(8, 2, 64, 16, 64);
+  return {.classes = {full, windowed(full, 150)}, .layers = {0, 1, 0, 1}};
+}
+
+TEST_F(CudaGraphTest, FullAndWindowedLayers) {
+  Serving serving(full_and_windowed(), stream());
+  EXPECT_EQ(serving.graph().kernel_nodes(), 1 + 4 * 2 + 1);  // one prepares, one attends a layer
+  serve(serving, 12, 500, 20);
+}
+
+TEST_F(CudaGraphTest, FullAndChunkedLayersInPagesOfOneToken) {
+  const StepClass full = class_of(4, 1, 128, 1, 100);
+  Serving serving({.classes = {full, chunked(full, 96)},
+                   .layers = {0, 1, 1},
+                   .context = 500,
+                   .prompt = 300,
+                   .layout = KvLayout::kRuns,
+                   .seed = 2},
+                  stream());
+  serve(serving, 12, 500, 50);
+}
+
+// The tuned plan and the largest pages; long requests beside short ones.
+TEST_F(CudaGraphTest, TunedPlanOfTheWholeDevice) {
+  StepClass full = class_of(16, 2, 128, 64, 1);
+  const CudaAttentionTuning tuning = value_of(cuda_attention_tuning(128, facts_.multiprocessors));
+  full.geometry.workers = tuning.workers;
+  full.cost = tuning.cost;
+  Serving serving({.classes = {full, windowed(full, 511)},
+                   .layers = {0, 1},
+                   .most_requests = 6,
+                   .context = 5000,
+                   .prompt = 4600,
+                   .seed = 3},
+                  stream());
+  serve(serving, 6, 120, 30);
+}
+
+// No class sees all tokens: pages behind all windows are poisoned and go to other requests, under
+// several query tokens, which begin the windows of a step.
+TEST_F(CudaGraphTest, PagesBehindWindowsBelongToOthers) {
+  const StepClass wide = with_query_tokens(windowed(class_of(16, 2, 64, 16, 48), 200), 4);
+  Serving serving({.classes = {wide, windowed(wide, 33)},
+                   .layers = {0, 1, 0},
+                   .context = 1200,
+                   .prompt = 700,
+                   .unequal_query_tokens = true,
+                   .free_behind_windows = true,
+                   .seed = 4},
+                  stream());
+  serve(serving, 12, 500, 50);
+}
+
+TEST_F(CudaGraphTest, OrdinaryLaunchesGiveTheSame) {
+  for (const CudaOverlap overlap : {CudaOverlap::kNone, CudaOverlap::kLaunch}) {
+    ServingOptions options = full_and_windowed();
+    options.overlap = overlap;
+    options.seed = 5;
+    Serving serving(options, stream());
+    serve(serving, 12, 100, 50);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(CudaGraphTest, EveryKernelServesAGraph) {
+  for (const CudaAttentionVariant& variant : cuda_attention_variants()) {
+    SCOPED_TRACE(std::string(variant.name));
+    const std::int32_t page = std::max(variant.min_page_tokens, 8);
+    StepClass full = with_query_tokens(class_of(16, 2, variant.head_dim, page, 64), 2);
+    full.geometry.tile_tokens = variant.tile_tokens;
+    Serving serving({.classes = {full, windowed(full, 90)},
+                     .layers = {0, 1},
+                     .unequal_query_tokens = true,
+                     .variant = variant.name,
+                     .seed = 6},
+                    stream());
+    serve(serving, 12, 84, 42);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(CudaGraphTest, SanitizerAFewReplays) {
+  ServingOptions options = full_and_windowed();
+  options.classes[1] = windowed(options.classes[1], 40);
+  options.layers = {0, 1};
+  options.most_requests = 4;
+  options.context = 300;
+  options.prompt = 250;
+  Serving serving(options, stream());
+  serve(serving, 4, 36, 36);
+
+  const StepClass wide = with_query_tokens(windowed(class_of(16, 2, 128, 1, 48), 70), 3);
+  Serving windows({.classes = {wide, chunked(wide, 50)},
+                   .layers = {0, 1},
+                   .most_requests = 4,
+                   .context = 300,
+                   .prompt = 250,
+                   .unequal_query_tokens = true,
+                   .free_behind_windows = true,
+                   .layout = KvLayout::kRuns},
+                  stream());
+  serve(windows, 4, 36, 36);
+}
+
+// A step that stops in the middle: half of the workers never ran, so that units lack arrivals,
+// counters are left over and scratch holds halves. Lengths were not advanced. The next replay, of
+// the same batch or of another, is right.
+TEST_F(CudaGraphTest, AnAbortedReplayLeavesTheNextOneRight) {
+  Serving serving(full_and_windowed(), stream());
+  const auto lose_workers = [&](cudaStream_t s) -> Status {
+    for (std::int32_t c = 0; c < 2; ++c) {
+      Twin<PlanHeader>& plan = serving.plan(c);
+      // The records of the second half of the workers: none is left to run them.
+      constexpr std::uint32_t kWorkers = 64;
+      constexpr std::size_t kHalf = kWorkers / 2 * sizeof(WorkerRecord);
+      auto* records = reinterpret_cast<std::byte*>(plan.device.data()) +
+                      plan::layout_of(kWorkers, 12).workers_offset;
+      ONEBEAT_RETURN_IF_CUDA_ERROR(cudaMemsetAsync(records + kHalf, 0, kHalf, s));
+    }
+    return {};
+  };
+  const CudaGraph aborted = value_of(serving.capture(lose_workers, false));
+  int dirty = 0;
+  for (int round = 0; round < 12; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    serving.change_batch(1 + serving.random_below(12));
+    serving.stage();
+    ASSERT_TRUE(aborted.launch(serving.stream()).ok());
+    ASSERT_EQ(cudaStreamSynchronize(serving.stream()), cudaSuccess);
+    for (std::int32_t c = 0; c < 2; ++c) {
+      const std::vector<std::uint32_t> left = serving.counters(c);
+      dirty +=
+          std::any_of(left.begin(), left.end(), [](std::uint32_t x) { return x != 0; }) ? 1 : 0;
+    }
+    if (round % 2 == 0) serving.poison_scratch();
+    if (round % 3 == 0) {  // the same step again: its inputs are still there
+      serving.forget_results();
+      serving.replay();
+      serving.run_on_host();
+      serving.expect_same(false);
+    } else {
+      serving.prepare_on_host();  // page updates travelled with the aborted step
+      serving.change_batch(serving.random_below(13));
+      serving.step();
+    }
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(dirty, 6) << "the replays were not as incomplete as this test wants them";
+}
+
+// CTAs start whenever a neighbour that spins for random times lets them: parts arrive in any order,
+// the merge adds them in the workers' order.
+TEST_F(CudaGraphTest, RandomDelaysDoNotChangeABit) {
+  const CudaStream noise = value_of(CudaStream::create());
+  const StepClass full = class_of(8, 2, 64, 16, 200);
+  Serving serving({.classes = {full, windowed(full, 300)},
+                   .layers = {0, 1},
+                   .most_requests = 5,
+                   .context = 3000,
+                   .prompt = 2500},
+                  stream());
+  for (int batch = 0; batch < 4; ++batch) {
+    serving.change_batch(batch + 2);
+    serving.step();
+    if (HasFatalFailure()) return;
+    const auto quiet = std::vector{serving.output_bits(0), serving.output_bits(1)};
+    // Replays that do not advance see what the staged lengths say: the same step again.
+    const CudaGraph again = value_of(serving.capture([](cudaStream_t) { return Status(); }, false));
+    serving.stage();
+    ASSERT_TRUE(again.launch(stream()).ok());
+    ASSERT_EQ(cudaStreamSynchronize(stream()), cudaSuccess);
+    const auto first = std::vector{serving.output_bits(0), serving.output_bits(1)};
+    EXPECT_NE(first, quiet);  // another step
+    for (int turn = 0; turn < 60; ++turn) {
+      SCOPED_TRACE(testing::Message() << "batch " << batch << ", turn " << turn);
+      serving.forget_results();
+      ASSERT_EQ(launch_noise(static_cast<std::uint32_t>(batch * 100 + turn),
+                             4 * facts_.multiprocessors, 2 + turn, noise.get()),
+                cudaSuccess);
+      ASSERT_TRUE(again.launch(stream()).ok());
+      ASSERT_EQ(cudaStreamSynchronize(stream()), cudaSuccess);
+      ASSERT_EQ(serving.output_bits(0), first[0]);
+      ASSERT_EQ(serving.output_bits(1), first[1]);
+      ASSERT_EQ(serving.faults(), 0u);
+      ASSERT_TRUE(noise.synchronize().ok());
+    }
+    serving.forget_results();
+    serving.replay();
+    serving.run_on_host();
+    serving.expect_same(true);
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace onebeat::gpu_test
