@@ -39,6 +39,7 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome);
 void add_bench_limits_command(CLI::App& bench, Outcome& outcome);
 void add_bench_prepare_command(CLI::App& bench, Outcome& outcome);
 void add_bench_step_command(CLI::App& bench, Outcome& outcome);
+void add_bench_step_attention_command(CLI::App& bench, Outcome& outcome);
 void add_chat_command(CLI::App& app, Outcome& outcome);
 void add_detokenize_command(CLI::App& app, Outcome& outcome);
 void add_doctor_command(CLI::App& app, Outcome& outcome);

@@ -159,6 +159,8 @@ class Rig {
   void forget() {
     out_.send(stream_);
     lse_.send(stream_);
+    outputs_.send(stream_);
+    stats_.send(stream_);
     *faults_.data() = 0;
   }
   [[nodiscard]] std::uint32_t& faults() { return *faults_.data(); }

@@ -11,6 +11,7 @@ void add_bench_command(CLI::App& app, Outcome& outcome) {
   add_bench_limits_command(*bench, outcome);
   add_bench_prepare_command(*bench, outcome);
   add_bench_step_command(*bench, outcome);
+  add_bench_step_attention_command(*bench, outcome);
 }
 
 }  // namespace onebeat::cli

@@ -220,7 +220,10 @@ std::string to_text(const std::vector<Measured>& rows) {
 Status run_prepare(PrepareOptions options) {
   if (options.device != "cpu") {
 #ifdef ONEBEAT_WITH_CUDA
-    return run_prepare_on_cuda(cuda_device_number(options.device), options.format == "json");
+    const int device = cuda_device_number(options.device);
+    const bool json = options.format == "json";
+    return options.set == "isolated" ? run_isolated_prepare_on_cuda(device, json)
+                                     : run_prepare_on_cuda(device, json);
 #else
     return unsupported(
         "this onebeat was built without CUDA; build the preset release-cuda to use {}",

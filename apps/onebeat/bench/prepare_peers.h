@@ -49,4 +49,17 @@ inline constexpr PreparePeer kPreparePeers[] = {
     {128, 131072, 64, true, 13.255},  {512, 131072, 64, true, 66.234},
 };
 
+/// One form of the isolated case: 32 requests, pages of one token, context 8,192.
+struct IsolatedPeer {
+  const char* form;
+  int kernels;
+  double graph_us;       ///< A call inside a CUDA graph.
+  double eager_call_us;  ///< A call from Python, until it returns.
+};
+
+inline constexpr IsolatedPeer kIsolatedPeers[] = {
+    {"unfused PyTorch", 8, 18.408, 69.15},
+    {"fused Triton", 1, 3.032, 16.29},
+};
+
 }  // namespace onebeat::cli
