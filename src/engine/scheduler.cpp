@@ -248,6 +248,7 @@ void Scheduler::fork(Sequence& parent, Sequence& child) {
   const Result<std::int32_t> row = cache_.fork_row(parent.row);
   ONEBEAT_CHECK(row.ok());  // it was promised
   child.row = *row;
+  child.tokens.reserve(parent.tokens.capacity());
   child.tokens.assign(parent.tokens.begin(), parent.tokens.end());
   prepare_tokens(child);
   child.scheduled = parent.scheduled;
