@@ -85,19 +85,27 @@ inline constexpr std::int64_t kLargeQuantBlock = 256;
   return 0;
 }
 
-/// A matrix [rows, cols], rows one after the other without gaps. Borrows the bytes (usually a file
-/// mapping, aligned to 2 bytes or better); copies freely. A vector is a matrix of one row.
+/// How a matrix lies in memory.
+enum class WeightLayout : std::uint8_t {
+  kRows,    ///< As in a file: rows one after the other without gaps.
+  kPanels,  ///< 16 rows side by side, as pack_weights() makes them for a CPU's vector units.
+};
+
+/// A matrix [rows, cols]. Borrows the bytes (usually a file mapping, aligned to 2 bytes or better);
+/// copies freely. A vector is a matrix of one row.
 struct WeightView {
   WeightType type = WeightType::kF32;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   const std::byte* bytes = nullptr;
+  WeightLayout layout = WeightLayout::kRows;
 
   [[nodiscard]] bool empty() const { return bytes == nullptr; }
   [[nodiscard]] std::int64_t row_bytes() const {
     return cols / block_elements(type) * block_bytes(type);
   }
   [[nodiscard]] std::int64_t size_bytes() const { return rows * row_bytes(); }
+  /// Requires: layout kRows.
   [[nodiscard]] const std::byte* row(std::int64_t index) const {
     return bytes + index * row_bytes();
   }

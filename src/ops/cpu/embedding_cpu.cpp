@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/panel/panel_layout.h"
 #include "ops/embedding.h"
 
 namespace onebeat {
@@ -17,7 +18,11 @@ Status embed_tokens(const WeightView& table, std::span<const std::int32_t> token
   }
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     float* row = out.row(static_cast<std::int64_t>(t));
-    linear_kernels(isa).expand_row(table.type, table.row(tokens[t]), table.cols, row);
+    if (table.layout == WeightLayout::kPanels) {
+      expand_panel_row(table, tokens[t], row);
+    } else {
+      linear_kernels(isa).expand_row(table.type, table.row(tokens[t]), table.cols, row);
+    }
     if (scale == 1.0f) continue;
     for (std::int64_t c = 0; c < table.cols; ++c) row[c] *= scale;
   }

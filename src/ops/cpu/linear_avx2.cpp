@@ -215,8 +215,14 @@ void dot_f32(const DotTask& task, const float* row, const float* x, std::int64_t
 
 }  // namespace
 
-const LinearKernels kAvx2LinearKernels = {CpuIsa::kAvx2, activation_row_bytes, quantize_activations,
-                                          dot_quantized, expand_row,           dot_f32};
+const LinearKernels kAvx2LinearKernels = {CpuIsa::kAvx2,
+                                          activation_row_bytes,
+                                          quantize_activations,
+                                          dot_quantized,
+                                          nullptr,
+                                          nullptr,
+                                          expand_row,
+                                          dot_f32};
 
 }  // namespace onebeat
 #endif  // ONEBEAT_X86

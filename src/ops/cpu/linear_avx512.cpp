@@ -15,6 +15,7 @@
 #include "ops/cpu/half.h"
 #include "ops/cpu/linear_kernels.h"
 #include "ops/cpu/packed_blocks.h"
+#include "ops/cpu/panel/panel_kernels.h"
 
 #define ONEBEAT_AVX512 ONEBEAT_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
 
@@ -358,7 +359,8 @@ void expand_row(WeightType type, const std::byte* row, std::int64_t cols, float*
 }  // namespace
 
 const LinearKernels kAvx512VnniLinearKernels = {
-    CpuIsa::kAvx512Vnni, quantized_row_bytes, quantize_row, dot_quantized, expand_row, dot_f32};
+    CpuIsa::kAvx512Vnni, quantized_row_bytes, quantize_row, dot_quantized,
+    quantize_panel_row,  dot_panels,          expand_row,   dot_f32};
 
 }  // namespace onebeat
 #endif  // ONEBEAT_X86

@@ -9,6 +9,8 @@
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
 #include "ops/cpu/packed_blocks.h"
+#include "ops/cpu/panel/panel_activations.h"
+#include "ops/cpu/panel/panel_layout.h"
 #include "ops/linear.h"
 
 namespace onebeat {
@@ -22,11 +24,19 @@ constexpr std::int64_t kTokenTile = 8;
 /// Rows that are expanded to fp32 together.
 constexpr std::int64_t kExpandedRows = 8;
 
+bool is_repacked(const WeightView& weight) {
+  return weight.layout == WeightLayout::kPanels;
+}
+
 bool uses_integers(const LinearPart& part, const LinearOptions& options) {
   return options.mode == ComputeMode::kAuto && block_elements(part.weight.type) > 1;
 }
 
 std::int64_t chunk_rows(const WeightView& weight) {
+  if (is_repacked(weight)) {
+    const std::int64_t bytes = panel_bytes(weight.type, weight.cols);
+    return std::max<std::int64_t>(1, kChunkBytes / bytes) * kPanelRows;
+  }
   const std::int64_t rows = std::max<std::int64_t>(1, kChunkBytes / weight.row_bytes());
   // Whole groups of expanded rows, so that no group is cut.
   return rows < kExpandedRows ? rows : rows / kExpandedRows * kExpandedRows;
@@ -36,14 +46,17 @@ std::int64_t count_chunks(const WeightView& weight) {
   return (weight.rows + chunk_rows(weight) - 1) / chunk_rows(weight);
 }
 
-/// Types with one layout of quantised activations share it: bytes, nibbles, and packed bits.
-constexpr int kLayouts = 3;
-int layout_of(WeightType type) {
-  if (is_packed(type)) return 2;
-  return type == WeightType::kQ8_0 ? 0 : 1;
+/// Weights with one layout of quantised activations share it: repacked ones, and in rows bytes,
+/// nibbles, and packed bits.
+constexpr int kLayouts = 4;
+int layout_of(const WeightView& weight) {
+  if (is_repacked(weight)) return 3;
+  if (is_packed(weight.type)) return 2;
+  return weight.type == WeightType::kQ8_0 ? 0 : 1;
 }
 
 struct QuantizedInput {
+  int layout = 0;
   WeightType type = WeightType::kQ8_0;
   std::byte* data = nullptr;
   std::int64_t row_bytes = 0;
@@ -54,11 +67,11 @@ struct QuantizedInputs {
   QuantizedInput forms[kLayouts];
   int count = 0;
 
-  /// The form for weights of `type`, or the place behind the last form.
-  [[nodiscard]] const QuantizedInput* find(WeightType type) const {
-    return std::find_if(forms, forms + count, [type](const QuantizedInput& form) {
-      return layout_of(form.type) == layout_of(type);
-    });
+  /// The form for `weight`, or the place behind the last form.
+  [[nodiscard]] const QuantizedInput* find(const WeightView& weight) const {
+    const int layout = layout_of(weight);
+    return std::find_if(forms, forms + count,
+                        [layout](const QuantizedInput& form) { return form.layout == layout; });
   }
 };
 
@@ -67,9 +80,11 @@ QuantizedInputs needed_inputs(std::span<const LinearPart> parts, const LinearOpt
   QuantizedInputs inputs;
   for (const LinearPart& part : parts) {
     if (!uses_integers(part, options)) continue;
-    const WeightType type = part.weight.type;
-    if (inputs.find(type) != inputs.forms + inputs.count) continue;
-    inputs.forms[inputs.count++] = {type, nullptr, kernels.quantized_row_bytes(type, cols)};
+    const WeightView& weight = part.weight;
+    if (inputs.find(weight) != inputs.forms + inputs.count) continue;
+    const std::int64_t bytes = is_repacked(weight) ? panel_activation_bytes(cols)
+                                                   : kernels.quantized_row_bytes(weight.type, cols);
+    inputs.forms[inputs.count++] = {layout_of(weight), weight.type, nullptr, bytes};
   }
   return inputs;
 }
@@ -79,7 +94,12 @@ void quantize(ConstMatrix x, const QuantizedInput& input, const LinearKernels& k
   constexpr std::int64_t kGrain = 4;
   pool.parallel_for(x.rows, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
-      kernels.quantize_row(input.type, x.row(t), x.cols, input.data + t * input.row_bytes);
+      std::byte* out = input.data + t * input.row_bytes;
+      if (input.layout == kLayouts - 1) {
+        kernels.quantize_panel_row(x.row(t), x.cols, out);
+      } else {
+        kernels.quantize_row(input.type, x.row(t), x.cols, out);
+      }
     }
   });
 }
@@ -115,6 +135,8 @@ void check_shapes(ConstMatrix x, std::span<const LinearPart> parts, const Linear
   ONEBEAT_CHECK(supports(options.isa));
   for (const LinearPart& part : parts) {
     ONEBEAT_CHECK(part.weight.cols == x.cols);
+    ONEBEAT_CHECK(!is_repacked(part.weight) || (uses_integers(part, options) &&
+                                                linear_kernels(options.isa).dot_panels != nullptr));
     ONEBEAT_CHECK(part.out.rows == x.rows && part.out.cols == part.weight.rows);
   }
 }
@@ -168,7 +190,12 @@ Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOpti
     chunk.out_stride = part->out.stride;
     chunk.add = part->add;
     if (uses_integers(*part, options)) {
-      kernels.dot_quantized(chunk, inputs.find(part->weight.type)->data);
+      const std::byte* quantized = inputs.find(part->weight)->data;
+      if (is_repacked(part->weight)) {
+        kernels.dot_panels(chunk, quantized);
+      } else {
+        kernels.dot_quantized(chunk, quantized);
+      }
     } else {
       const std::int64_t before = thread == 0 ? shared_bytes : 0;
       std::byte* rows =

@@ -38,6 +38,12 @@ struct LinearKernels {
   /// Integer products. `x`: quantised rows, one after the other.
   void (*dot_quantized)(const DotTask& task, const std::byte* x) = nullptr;
 
+  /// The same for repacked weights (panel/panel_layout.h); null where there are no such kernels.
+  /// Rows of panel_activation_bytes() bytes; task.row_begin is a multiple of 16, and so is
+  /// task.row_end or it is the matrix's end.
+  void (*quantize_panel_row)(const float* x, std::int64_t cols, std::byte* out) = nullptr;
+  void (*dot_panels)(const DotTask& task, const std::byte* x) = nullptr;
+
   /// Expands one row of weights to fp32.
   void (*expand_row)(WeightType type, const std::byte* row, std::int64_t cols,
                      float* out) = nullptr;

@@ -144,9 +144,14 @@ void quantize_activations(WeightType, const float* x, std::int64_t cols, std::by
   }
 }
 
-const LinearKernels kPortableLinearKernels = {CpuIsa::kPortable,    activation_row_bytes,
-                                              quantize_activations, dot_quantized,
-                                              expand_row,           dot_f32};
+const LinearKernels kPortableLinearKernels = {CpuIsa::kPortable,
+                                              activation_row_bytes,
+                                              quantize_activations,
+                                              dot_quantized,
+                                              nullptr,
+                                              nullptr,
+                                              expand_row,
+                                              dot_f32};
 
 const LinearKernels& linear_kernels(CpuIsa isa) {
   ONEBEAT_CHECK(supports(isa));
