@@ -30,13 +30,16 @@ Status check_options(const EngineOptions& options) {
   return check_count("steps_in_flight", options.steps_in_flight, StepLoop::kMaxInFlight);
 }
 
+Result<CpuIsa> chosen_isa(const EngineOptions& options) {
+  const CpuIsa isa = options.isa.value_or(best_isa());
+  if (!supports(isa)) return unsupported("this machine cannot run kernels for {}", to_string(isa));
+  return isa;
+}
+
 Result<CpuForwardOptions> forward_options(const EngineOptions& options, const ModelConfig& config) {
   CpuForwardOptions chosen;
   chosen.mode = options.compute;
-  chosen.isa = options.isa.value_or(best_isa());
-  if (!supports(chosen.isa)) {
-    return unsupported("this machine cannot run kernels for {}", to_string(chosen.isa));
-  }
+  ONEBEAT_ASSIGN_OR_RETURN(chosen.isa, chosen_isa(options));
   chosen.kv_type =
       options.kv_type.value_or(options.compute == ComputeMode::kF32 ? KvType::kF32 : KvType::kF16);
   chosen.context_tokens = options.context_tokens.value_or(
@@ -90,7 +93,10 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path,
     ONEBEAT_ASSIGN_OR_RETURN(
         parts->pool,
         ThreadPool::create(options.threads.value_or(ThreadPool::available_processors())));
-    ONEBEAT_ASSIGN_OR_RETURN(parts->model, Model::load(path));
+    ONEBEAT_ASSIGN_OR_RETURN(const CpuIsa isa, chosen_isa(options));
+    ONEBEAT_ASSIGN_OR_RETURN(
+        parts->model, Model::load(path, std::make_unique<WeightPacker>(
+                                            LinearOptions{options.compute, isa}, *parts->pool)));
     const ModelConfig& config = parts->model->config();
     ONEBEAT_ASSIGN_OR_RETURN(parts->forward, forward_options(options, config));
     parts->facts = {config.name,

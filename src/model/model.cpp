@@ -66,13 +66,17 @@ Status check_biases(const HfConfig& config, const TensorSource& tensors) {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& path) {
+Result<std::unique_ptr<Model>> Model::load(const std::filesystem::path& path,
+                                           std::unique_ptr<WeightPacker> packer) {
   ONEBEAT_ASSIGN_OR_RETURN(ModelFiles files, open_model_files(path));
-  return from_files(std::move(files));
+  if (packer != nullptr) packer->drop_source_pages();
+  return from_files(std::move(files), std::move(packer));
 }
 
-Result<std::unique_ptr<Model>> Model::from_files(ModelFiles files) {
+Result<std::unique_ptr<Model>> Model::from_files(ModelFiles files,
+                                                 std::unique_ptr<WeightPacker> packer) {
   std::unique_ptr<Model> model(new Model(std::move(files)));
+  model->packer_ = std::move(packer);
   if (const auto* folder = std::get_if<HfFolder>(&model->files_)) {
     ONEBEAT_RETURN_IF_ERROR(model->read_folder(*folder));
   } else {
@@ -114,6 +118,7 @@ Status Model::read_folder(const HfFolder& folder) {
 }
 
 Status Model::read_weights(TensorSource& tensors) {
+  tensors.repack_with(packer_.get());
   ONEBEAT_ASSIGN_OR_RETURN(family_, family_of(config_)(config_, tensors));
   family_->bytes_per_pass_ = tensors.bytes_per_pass();
   return tensors.check_all_used();

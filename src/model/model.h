@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/formats/model_files.h"
 #include "model/layer_ops.h"
+#include "ops/weight_packer.h"
 
 namespace onebeat {
 
@@ -29,16 +30,19 @@ class ModelFamily {
 
 class TensorSource;
 
-/// A loaded model; the weights stay in the files' mappings.
+/// A loaded model; the weights stay in the files' mappings, or are repacked for the machine.
 class Model {
  public:
   /// Maps, reads and checks a GGUF file, or a folder with config.json and safetensors weights.
   /// Errors: those of open_model_files() and of the configuration; kUnsupported naming a tensor and
   /// its quantisation, or one that the family does not know; kDataLoss naming a tensor that is
   /// missing or has another shape than the metadata says.
-  [[nodiscard]] static Result<std::unique_ptr<Model>> load(const std::filesystem::path& path);
+  /// With a packer the weights are repacked while they are read, and their files' pages given back.
+  [[nodiscard]] static Result<std::unique_ptr<Model>> load(
+      const std::filesystem::path& path, std::unique_ptr<WeightPacker> packer = nullptr);
   /// The same for files that are open already.
-  [[nodiscard]] static Result<std::unique_ptr<Model>> from_files(ModelFiles files);
+  [[nodiscard]] static Result<std::unique_ptr<Model>> from_files(
+      ModelFiles files, std::unique_ptr<WeightPacker> packer = nullptr);
   [[nodiscard]] static Result<std::unique_ptr<Model>> from_gguf(GgufFile file) {
     return from_files(std::move(file));
   }
@@ -59,6 +63,7 @@ class Model {
   void set_rope_factors(std::vector<float> factors);
 
   ModelFiles files_;
+  std::unique_ptr<WeightPacker> packer_;  // Owns repacked weights; may be null.
   ModelConfig config_;
   std::vector<float> rope_factors_;
   std::unique_ptr<ModelFamily> family_;

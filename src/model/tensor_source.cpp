@@ -47,6 +47,7 @@ Result<WeightView> TensorSource::matrix(std::string_view name, std::int64_t rows
                                         std::int64_t cols) {
   ONEBEAT_ASSIGN_OR_RETURN(const WeightView view, checked(name, rows, cols));
   bytes_per_pass_ += view.size_bytes();
+  if (packer_ != nullptr) return packer_->pack(view);
   return view;
 }
 

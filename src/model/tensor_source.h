@@ -14,17 +14,21 @@
 #include "model/formats/hf_config.h"
 #include "model/formats/safetensors.h"
 #include "model/layer_ops.h"
+#include "ops/weight_packer.h"
 
 namespace onebeat {
 
-/// Names are GGUF's, such as "blk.3.attn_q.weight". Weights are views of the files: nothing but
-/// vectors is copied.
+/// Names are GGUF's, such as "blk.3.attn_q.weight". Weights are views of the files, or of
+/// their repacked form; nothing but vectors is copied.
 class TensorSource {
  public:
   TensorSource() = default;
   TensorSource(const TensorSource&) = delete;
   TensorSource& operator=(const TensorSource&) = delete;
   virtual ~TensorSource() = default;
+
+  /// From here on matrix() and linear() give matrices that this packer made. Borrowed; may be null.
+  void repack_with(WeightPacker* packer) { packer_ = packer; }
 
   [[nodiscard]] bool has(std::string_view name) const { return find(name).has_value(); }
   /// Errors: kDataLoss if there is no such tensor.
@@ -81,6 +85,7 @@ class TensorSource {
 
   std::set<std::string, std::less<>> used_;  // Names in the files.
   std::int64_t bytes_per_pass_ = 0;
+  WeightPacker* packer_ = nullptr;
 };
 
 /// Borrows the file.
