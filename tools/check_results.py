@@ -10,6 +10,7 @@ check_results.py stamp FILE  writes the hash of today's CUDA sources into a resu
 import hashlib
 import json
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -17,9 +18,11 @@ KEY = "cuda_sources"
 
 
 def hash_of_cuda_sources(root):
-    """Over the paths and bytes of all CUDA files, and of the shared arithmetic that they include."""
-    files = [f for pattern in ("src/**/*.cu", "src/**/*.cuh", "src/**/cuda/*", "src/**/*_cuda.cpp", "src/plan/*.h")
-             for f in root.glob(pattern) if f.is_file()]
+    """Over the paths and bytes of all CUDA files, and of the shared arithmetic that they include. Tests do not count."""
+    patterns = ("src/**/*.cu", "src/**/*.cuh", "src/**/cuda/*", "src/**/*cuda*.cpp", "src/**/*cuda*.h", "src/plan/*.h",
+                "src/step/*.h")
+    files = [f for pattern in patterns for f in root.glob(pattern)
+             if f.is_file() and not re.search(r"_(test|for_test|fixture)$", f.stem)]
     digest = hashlib.sha256()
     for file in sorted(set(files)):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""benchmark_tables.py writes what result files say, marks losses, and notices a page that says something else."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+import benchmark_tables
+
+PAGE = """# Page
+
+Words before.
+
+<!-- attention bench/results/a.json -->
+old
+<!-- end -->
+
+Words after.
+"""
+
+
+def row(batch, page, us, peer_us):
+    return {"heads": 32, "kv_heads": 8, "head_dim": 128, "batch": batch, "page": page, "us": us, "ideal_us": 10.0,
+            "stored_peer_us": peer_us, "peer": "FA3 cpasync pre_ctx"}
+
+
+ATTENTION = {"bench": "attention", "device": "NVIDIA H200", "date": "2026-01-02", "read_limit_gb_per_s": 4600,
+             "cuda_sources": "abc",
+             "rows": [row("bs1 x 512", 1, 10.0, 20.0), row("bs1 x 512", 64, 10.0, 9.0),
+                      row("bs1024 x 32768", 1, 1234.5, 1234.0), row("skew_131072+31x512 x 131072", 1, 150.0, 300.0)]}
+
+
+class Tables(unittest.TestCase):
+
+    def setUp(self):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="onebeat_tables_"))
+        (self.root / "docs").mkdir()
+        (self.root / "bench" / "results").mkdir(parents=True)
+        self.page = self.root / "docs" / "benchmarks.md"
+        self.page.write_text(PAGE, encoding="utf-8")
+        self.write("a.json", ATTENTION)
+
+    def tearDown(self):
+        shutil.rmtree(self.root)
+
+    def write(self, name, result):
+        (self.root / "bench" / "results" / name).write_text(json.dumps(result), encoding="utf-8")
+
+    def run_tool(self, *arguments):
+        code = benchmark_tables.main(list(arguments), self.root)
+        return code, self.page.read_text(encoding="utf-8")
+
+    def test_writes_rows_marks_losses_and_keeps_the_rest(self):
+        code, text = self.run_tool()
+        self.assertEqual(code, 0)
+        self.assertNotIn("old", text)
+        self.assertIn("| 1 x 512 | 10.00 | 10.00 | 20.0 FA3 | 2.00 | 10.00 | 9.00 FA3 | **0.90** |", text)
+        self.assertIn("| 1024 x 32,768 | 10.00 | 1,234 | 1,234 FA3 | 1.00 | - | - | - |", text)
+        self.assertIn("| 131,072 + 31 x 512 |", text)
+        self.assertIn("1 below 1.00, worst 0.90", text)
+        self.assertIn("geometric mean **1.38**", text)  # (2 * 0.9 * 1.0 * 2) ** (1 / 4)
+        self.assertTrue(text.startswith("# Page\n\nWords before.\n"))
+        self.assertTrue(text.endswith("<!-- end -->\n\nWords after.\n"))
+
+    def test_check_notices_a_changed_figure(self):
+        self.assertEqual(self.run_tool("check")[0], 1)
+        self.run_tool()
+        self.assertEqual(self.run_tool("check")[0], 0)
+        ATTENTION_LATER = json.loads(json.dumps(ATTENTION))
+        ATTENTION_LATER["rows"][0]["us"] = 11.0
+        self.write("a.json", ATTENTION_LATER)
+        self.assertEqual(self.run_tool("check")[0], 1)
+
+    def test_use_names_another_file_of_the_same_kind(self):
+        self.write("b.json", ATTENTION | {"date": "2026-02-03"})
+        code, text = self.run_tool("use", str(self.root / "bench" / "results" / "b.json"))
+        self.assertEqual(code, 0)
+        self.assertIn("<!-- attention bench/results/b.json -->", text)
+        self.assertIn("2026-02-03", text)
+        self.write("c.json", {"bench": "limits"})
+        with self.assertRaisesRegex(ValueError, "no table 'limits'"):
+            self.run_tool("use", str(self.root / "bench" / "results" / "c.json"))
+
+    def test_a_file_of_another_kind_is_refused(self):
+        self.write("a.json", {"bench": "limits"})
+        with self.assertRaisesRegex(ValueError, "holds 'limits', not 'attention'"):
+            self.run_tool()
+        self.page.write_text("nothing named", encoding="utf-8")
+        with self.assertRaisesRegex(ValueError, "names no result file"):
+            self.run_tool()
+
+    def test_a_step_counts_launches_and_compares_the_forms(self):
+        step = {"bench": "step-attention", "device": "NVIDIA H200", "date": "2026-01-02", "layers": 32, "rows": [
+            {"heads": 16, "kv_heads": 2, "head_dim": 128, "batch": "bs4 x 512", "page": 64, "step_us": 100.0,
+             "outside_us": 105.0, "per_layer_us": 200.0, "layers_alone_us": 98.0, "kernels": 33, "kernels_outside": 33,
+             "kernels_per_layer": 64, "ideal_us": 16.0, "stored_peer_us": 320.0, "peer": "FlashInfer ps_cg"}]}
+        text = benchmark_tables.step_attention(step)
+        self.assertIn("| for each layer | 64 | 2.000 |", text)
+        self.assertIn("| never (the layers alone) | 32 | 0.980 |", text)
+        self.assertIn("| 4 x 512 | 16.0 | 100 | 200 | 320 | 3.20 |".replace("16.0", "16.00"), text)
+
+
+if __name__ == "__main__":
+    unittest.main()
