@@ -452,6 +452,7 @@ const KernelTable& table() {
     "portable",
 #endif
     HWY_TARGET,
+    nullptr,
     &attend<F32Element>,
     &attend<F16Element>,
     &attend<BF16Element>,
@@ -470,20 +471,40 @@ HWY_AFTER_NAMESPACE();
 #include <array>
 #include <string>
 
+#include "attention/cpu/kernels_amx.h"
 #include "base/error.h"
 
 namespace onebeat {
 namespace cpu {
 namespace {
 
-constexpr std::size_t kVariants = ((HWY_TARGETS & HWY_AVX3) != 0 ? 1 : 0) +
+constexpr std::size_t kVariants = ((HWY_TARGETS & HWY_AVX3) != 0 ? 2 : 0) +
                                   ((HWY_TARGETS & HWY_AVX2) != 0 ? 1 : 0) +
                                   ((HWY_STATIC_TARGET & (HWY_AVX3 | HWY_AVX2)) != 0 ? 0 : 1);
+
+#if HWY_TARGETS & HWY_AVX3
+// AVX-512, and tiles where there are rows enough for them.
+template <void (*kTiles)(const StepInput&), void (*kVectors)(const StepInput&)>
+void attend_amx(const StepInput& in) {
+  if (in.same_bits || !amx_takes(in.rows, in.dim, in.dim_v)) return kVectors(in);
+  kTiles(in);
+}
+
+KernelTable amx_table() {
+  KernelTable table = N_AVX3::table();
+  table.name = "avx512_amx";
+  table.arrange_queries = &amx_arrange_queries;
+  table.attend_f16 = &attend_amx<amx_attend_f16, N_AVX3::attend<N_AVX3::F16Element>>;
+  table.attend_bf16 = &attend_amx<amx_attend_bf16, N_AVX3::attend<N_AVX3::BF16Element>>;
+  return table;
+}
+#endif
 
 std::array<KernelTable, kVariants> all_tables() {
   std::array<KernelTable, kVariants> tables;
   std::size_t next = 0;
 #if HWY_TARGETS & HWY_AVX3
+  tables[next++] = amx_table();
   tables[next++] = N_AVX3::table();
 #endif
 #if HWY_TARGETS & HWY_AVX2
@@ -496,7 +517,7 @@ std::array<KernelTable, kVariants> all_tables() {
 bool is_supported(const KernelTable& table) {
   // Asked once: the processor takes microseconds to answer, under a hypervisor tens of them.
   static const std::int64_t supported = hwy::SupportedTargets() | HWY_STATIC_TARGET;
-  return (table.target & supported) != 0;
+  return (table.target & supported) != 0 && (table.arrange_queries == nullptr || amx_usable());
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 //
 // All know rows only: vectors of one query row, its running maximum, sum and output. Each row is
 // computed by the same operations in the same order whatever rows it is computed with, so a row's
-// bits do not depend on its company.
+// bits do not depend on its company; a variant that does many rows in another way than few keeps to
+// one way where StepInput::same_bits asks for it.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,14 @@ struct RowPartials {
   std::int64_t output_stride = 0;
 };
 
+/// Working memory of variants that multiply tiles (KernelTable::arrange_queries): the query rows
+/// and a step's K and V as these need them.
+struct TileSpace {
+  void* queries = nullptr;  ///< kQueryTileRows * dim numbers of 4 bytes.
+  void* keys = nullptr;     ///< kStepTokens * dim numbers of 4 bytes.
+  void* values = nullptr;   ///< kStepTokens * dim_v numbers of 4 bytes.
+};
+
 /// One step of the online softmax: some KV tokens of one head for some query rows.
 struct StepInput {
   std::int32_t rows = 0;
@@ -58,6 +67,8 @@ struct StepInput {
   const std::int64_t* next_v_offsets = nullptr;
   RowPartials partials;        ///< outputs rows padded to padded(dim_v).
   float* scores = nullptr;     ///< rows * kStepTokens floats of working memory.
+  TileSpace tiles;             ///< Set if the variant has arrange_queries.
+  bool same_bits = false;      ///< Bits of a row must not depend on the number of rows.
   float* converted = nullptr;  ///< kStepTokens * padded(max(dim, dim_v)) floats of working memory.
 };
 
@@ -75,6 +86,8 @@ struct FinishInput {
 struct KernelTable {
   std::string_view name;
   std::int64_t target = 0;  ///< Highway's bit of the instruction set.
+  /// Null, or to be called with new query rows before any step of them.
+  void (*arrange_queries)(const float* q, std::int32_t rows, std::int32_t dim, void* to) = nullptr;
   void (*attend_f32)(const StepInput&) = nullptr;
   void (*attend_f16)(const StepInput&) = nullptr;
   void (*attend_bf16)(const StepInput&) = nullptr;

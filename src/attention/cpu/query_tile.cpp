@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "attention/cpu/kernels_amx.h"
 #include "attention/visible_range.h"
 
 namespace onebeat::cpu {
@@ -45,7 +46,8 @@ std::size_t QueryTile::workspace_bytes(const AttentionGeometry& geometry, std::i
   const auto dim = static_cast<std::size_t>(padded(geometry.head_dim));
   const auto dim_v = static_cast<std::size_t>(padded(geometry.head_dim_v));
   const std::size_t floats = rows * dim + rows * kStepTokens +
-                             kStepTokens * static_cast<std::size_t>(widest(geometry)) +
+                             kStepTokens * static_cast<std::size_t>(widest(geometry)) + rows * dim +
+                             kStepTokens * (dim + dim_v) +
                              static_cast<std::size_t>(nodes) * rows * (2 + dim_v);
   return floats * sizeof(float);
 }
@@ -66,6 +68,9 @@ QueryTile::QueryTile(const TileContext& context, std::span<std::byte> workspace,
   q_ = take(rows * padded(geometry.head_dim));
   scores_ = take(rows * kStepTokens);
   converted_ = take(static_cast<std::int64_t>(kStepTokens) * widest(geometry));
+  tiles_.queries = take(rows * padded(geometry.head_dim));
+  tiles_.keys = take(static_cast<std::int64_t>(kStepTokens) * padded(geometry.head_dim));
+  tiles_.values = take(static_cast<std::int64_t>(kStepTokens) * padded(geometry.head_dim_v));
   maxima_ = take(rows * nodes);
   sums_ = take(rows * nodes);
   outputs_ = take(rows * nodes * padded(geometry.head_dim_v));
@@ -89,6 +94,11 @@ void QueryTile::begin(const TileRows& rows, ChunkRange request_chunks, std::uint
   run_begin_ = run_begin;
   depth_ = 0;
   load_queries();
+  const AttentionGeometry& geometry = *context_.geometry;
+  if (context_.kernels->arrange_queries != nullptr && !invariant_ &&
+      amx_takes(rows_.rows, geometry.head_dim, geometry.head_dim_v)) {
+    context_.kernels->arrange_queries(q_, rows_.rows, geometry.head_dim, tiles_.queries);
+  }
   reset(node(0));
 }
 
@@ -145,6 +155,8 @@ void QueryTile::attend(const Step& step, const Step* next) {
   in.partials = node(depth_);
   in.scores = scores_;
   in.converted = converted_;
+  in.tiles = tiles_;
+  in.same_bits = invariant_;
   switch (geometry.kv_type) {
     case KvType::kF32:
       context_.kernels->attend_f32(in);

@@ -101,6 +101,7 @@ class QueryTile {
   float* q_ = nullptr;
   float* scores_ = nullptr;
   float* converted_ = nullptr;
+  TileSpace tiles_;
   float* maxima_ = nullptr;  ///< [nodes][64]
   float* sums_ = nullptr;
   float* outputs_ = nullptr;  ///< [nodes][64][padded(Dv)]
