@@ -46,9 +46,13 @@ Result<WeightView> TensorSource::checked(std::string_view name, std::int64_t row
 Result<WeightView> TensorSource::matrix(std::string_view name, std::int64_t rows,
                                         std::int64_t cols) {
   ONEBEAT_ASSIGN_OR_RETURN(const WeightView view, checked(name, rows, cols));
-  bytes_per_pass_ += view.size_bytes();
-  if (packer_ != nullptr) return packer_->pack(view);
-  return view;
+  return table_as_matrix(view);
+}
+
+Result<WeightView> TensorSource::table_as_matrix(const WeightView& table) {
+  bytes_per_pass_ += table.size_bytes();
+  if (packer_ != nullptr) return packer_->pack(table);
+  return table;
 }
 
 Result<WeightView> TensorSource::table(std::string_view name, std::int64_t rows,

@@ -48,8 +48,9 @@ class TensorSource {
   [[nodiscard]] Result<LinearWeight> linear(const std::string& stem, std::int64_t rows,
                                             std::int64_t cols);
 
-  /// A pass reads this matrix once more, as a model with one matrix for both ends does.
-  void count_again(const WeightView& weight) { bytes_per_pass_ += weight.size_bytes(); }
+  /// A table that is also applied as a matrix, as in a model with one matrix for both ends; what
+  /// this gives serves for both.
+  [[nodiscard]] Result<WeightView> table_as_matrix(const WeightView& table);
   /// Bytes of all weights asked for so far that a pass over one token reads.
   [[nodiscard]] std::int64_t bytes_per_pass() const { return bytes_per_pass_; }
 

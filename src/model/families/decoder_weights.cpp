@@ -16,8 +16,8 @@ Result<EndWeights> load_ends(const ModelConfig& config, TensorSource& tensors) {
                            tensors.table("token_embd.weight", vocabulary, config.width));
   ONEBEAT_ASSIGN_OR_RETURN(ends.output_norm, tensors.norm("output_norm.weight", config.width));
   if (config.tied_embeddings) {
-    ends.output.matrix = ends.embedding;
-    tensors.count_again(ends.embedding);
+    ONEBEAT_ASSIGN_OR_RETURN(ends.output.matrix, tensors.table_as_matrix(ends.embedding));
+    ends.embedding = ends.output.matrix;
   } else {
     ONEBEAT_ASSIGN_OR_RETURN(ends.output, tensors.linear("output", vocabulary, config.width));
   }
