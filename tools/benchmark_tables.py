@@ -112,15 +112,19 @@ def step_attention(result):
     first = rows[0]
     means = {key: geometric_mean([row[key] / row["step_us"] for row in rows])
              for key in ("outside_us", "per_layer_us", "layers_alone_us")}
-    text = f"{where(result)}. {summary(rows)}\n\n"
-    text += table(["the plan is made", "launches of a step", "time, geometric mean"], [
+    text = f"{where(result)}. {summary(rows)}"
+    fa3 = [row["ratio"] for row in rows if row["peer"].startswith("FA3")]
+    if fa3:
+        text += (f" Over the {len(fa3)} where FA3 is the fastest peer: geometric mean {geometric_mean(fa3):.2f}, "
+                 f"worst {min(fa3):.2f}.")
+    text += "\n\n" + table(["the plan is made", "launches of a step", "time, geometric mean"], [
         ["once, in the step's graph", str(first["kernels"]), "1"],
         ["once, before the graph", str(first["kernels_outside"]), f"{means['outside_us']:.3f}"],
         ["for each layer", str(first["kernels_per_layer"]), f"{means['per_layer_us']:.3f}"],
         ["never (the layers alone)", str(first["kernels"] - 1), f"{means['layers_alone_us']:.3f}"]])
     return text + beside_peers(
-        rows, lambda r: [number(r["step_us"]), number(r["per_layer_us"]), number(r["stored_peer_us"]),
-                         ratio(r["ratio"])],
+        rows, lambda r: [number(r["step_us"]), number(r["per_layer_us"]),
+                         f"{number(r['stored_peer_us'])} {short_peer(r['peer'])}", ratio(r["ratio"])],
         ["ours", "plan per layer", "peer", "ratio"])
 
 

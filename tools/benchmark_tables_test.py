@@ -99,7 +99,7 @@ class Tables(unittest.TestCase):
         text = benchmark_tables.step_attention(step)
         self.assertIn("| for each layer | 64 | 2.000 |", text)
         self.assertIn("| never (the layers alone) | 32 | 0.980 |", text)
-        self.assertIn("| 4 x 512 | 16.0 | 100 | 200 | 320 | 3.20 |".replace("16.0", "16.00"), text)
+        self.assertIn("| 4 x 512 | 16.00 | 100 | 200 | 320 FI | 3.20 |", text)
 
 
 if __name__ == "__main__":

@@ -24,4 +24,5 @@ ldd "$bundle"/bin/* "$bundle"/tests/* | awk '/=> \//{print $3}' | sort -u |
   grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux.*|libcuda)\.so' |
   while read -r library; do cp -L "$library" "$bundle/lib/"; done
 python3 tools/check_results.py hash > "$bundle/source_hash"
+git rev-parse --short HEAD > "$bundle/commit"
 du -sh "$bundle"

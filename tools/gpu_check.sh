@@ -5,38 +5,50 @@
 #   tools/gpu_check.sh [RESULTS]     RESULTS: folder for logs and JSON; build/gpu-results if left out
 #
 # Uses build/gpu-bundle if it is there (tools/gpu_bundle.sh packs it elsewhere), and builds release-cuda otherwise.
+# ONEBEAT_BENCHMARKS names some of the benchmarks, ONEBEAT_DEVICE another device than cuda:0.
+# `tools/benchmark_tables.py use bench/results/FILE...` then puts what is kept of it into docs/benchmarks.md.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 results=${1:-build/gpu-results}
 device=${ONEBEAT_DEVICE:-cuda:0}
+deadline=570
 mkdir -p "$results"
 results=$(cd "$results" && pwd)
 if [ -d build/gpu-bundle ]; then
   root=build/gpu-bundle
   export LD_LIBRARY_PATH="$PWD/$root/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   hash=$(cat "$root/source_hash")
+  commit=$(cat "$root/commit" 2>/dev/null || echo unknown)
 else
   cmake --preset release-cuda >"$results/build.log" 2>&1 && cmake --build --preset release-cuda >>"$results/build.log" 2>&1 ||
     { tail -n 20 "$results/build.log"; exit 1; }
   root=build/release-cuda
   hash=$(python3 tools/check_results.py hash)
+  commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+  SECONDS=0
 fi
 chmod -R u+x "$root"/bin "$root"/tests
 failures=0
 passed=0
 
 say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+left() { # left MOST: seconds that a command may take, at most MOST
+  local seconds=$((deadline - SECONDS))
+  echo $((seconds < 1 ? 1 : seconds < $1 ? seconds : $1))
+}
 check() { # check NAME COMMAND...: one test program; its log is kept, its end is shown if it fails
-  local name=$1; shift
-  if timeout 300 "$@" >"$results/$name.log" 2>&1; then
-    passed=$((passed + 1)); tail -n 1 "$results/$name.log" | sed "s/^/  $name: /"
+  local name=$1 begin=$SECONDS; shift
+  if timeout "$(left 240)" "$@" >"$results/$name.log" 2>&1; then
+    passed=$((passed + 1))
+    grep -E '^\[  PASSED  \]|^\[  SKIPPED \] [0-9]' "$results/$name.log" | tr '\n' ' ' | sed "s/^/  $name ($((SECONDS - begin))s): /"; echo
   else
-    failures=$((failures + 1)); echo "  $name FAILED"; grep -E 'Failure|FAILED|rror|expected|actual' "$results/$name.log" | head -n 12
+    failures=$((failures + 1)); echo "  $name FAILED ($((SECONDS - begin))s)"
+    grep -E 'Failure|FAILED|rror|xpected|ctual' "$results/$name.log" | cut -c1-200 | head -n 12
   fi
 }
 
-say tests
+say "tests of $commit, CUDA sources $hash"
 for test in "$root"/tests/*cuda*; do check "$(basename "$test")" "$test"; done
 
 if command -v compute-sanitizer >/dev/null; then
@@ -47,21 +59,21 @@ if command -v compute-sanitizer >/dev/null; then
 fi
 
 say benchmarks
-for what in ${ONEBEAT_BENCHMARKS:-limits prepare attention}; do
+for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular}; do
+  case $what in
+    isolated) arguments=(prepare --set isolated) ;;
+    irregular) arguments=(attention --set irregular) ;;
+    *) arguments=("$what") ;;
+  esac
   out="$results/$(date -u +%F)-$what-gpu.json"
-  if timeout 240 "$root/bin/onebeat" bench "$what" --device "$device" --format json >"$out" 2>"$results/$what.err"; then
-    python3 - "$out" "$hash" <<'PY'
-import json, sys
-path, sources = sys.argv[1:]
-result = json.load(open(path))
-result["cuda_sources"] = sources
-json.dump(result, open(path, "w"), indent=1)
-print(f"  {path}")
-PY
+  begin=$SECONDS
+  if timeout "$(left 150)" "$root/bin/onebeat" bench "${arguments[@]}" --device "$device" --format json >"$out" 2>"$results/$what.err" &&
+    python3 tools/gpu_result.py "$out" "$hash" "$commit"; then
+    passed=$((passed + 1)); echo "    $((SECONDS - begin))s"
   else
-    failures=$((failures + 1)); echo "  bench $what FAILED: $(tail -n 1 "$results/$what.err")"
+    failures=$((failures + 1)); rm -f "$out"; echo "  bench $what FAILED ($((SECONDS - begin))s): $(tail -n 1 "$results/$what.err")"
   fi
 done
 
-printf '\n%d passed, %d failed\n' "$passed" "$failures"
+printf '\n%d passed, %d failed (%ss)\n' "$passed" "$failures" "$SECONDS"
 [ "$failures" -eq 0 ]
