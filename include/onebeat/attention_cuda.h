@@ -23,7 +23,7 @@ namespace onebeat {
 
 /// One compiled kernel. All give the same results up to rounding.
 struct CudaAttentionVariant {
-  std::string_view name;         ///< "mma_d128_r8", ...
+  std::string_view name;         ///< "mma_d128_r8", "wgmma_d128", ...
   std::int32_t head_dim = 0;     ///< D, and Dv.
   std::int32_t tile_tokens = 0;  ///< N that the plan must have.
   std::int32_t query_rows = 0;   ///< R * T done in one pass over the cache; more take more passes.
@@ -89,7 +89,8 @@ struct CudaAttentionLaunch {
 /// as long as concurrent streams have a scratch each.
 class CudaDecodeAttention {
  public:
-  /// `variant`: force one by name; empty: the default for the geometry. Sets up the kernel on the
+  /// `variant`: force one by name, or the best of a family ("mma", "wgmma"); empty: the default for
+  /// the geometry. Sets up the kernel on the
   /// current device. Errors: kUnsupported (head sizes, KV type, batch-invariant mode, unknown
   /// name), kPlanMismatch (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no
   /// device).

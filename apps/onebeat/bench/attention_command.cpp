@@ -420,7 +420,8 @@ Status run_on_cuda(const AttentionBenchOptions& options) {
     cuda.page = options.page;
   }
   cuda.layout = options.layout == "auto" ? "nhd" : options.layout;  // as the stored figures
-  cuda.variant = options.variant;
+  cuda.query_tokens = options.query_tokens;
+  cuda.variants = CLI::detail::split(options.variant, ',');
   cuda.workers = options.workers;
   cuda.no_overlap = options.no_overlap;
   cuda.format = options.format;
@@ -489,14 +490,17 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
       ->check(CLI::IsMember({"auto", "runs", "nhd"}));
   add("--device", options->device, "cpu or cuda:N")->check(check_device);
   add("--set", options->set,
-      "GPU: served (beside stored figures of other libraries) or irregular shapes")
-      ->check(CLI::IsMember({"served", "irregular"}));
+      "GPU: served (beside stored figures of other libraries), irregular shapes, or verify "
+      "(several "
+      "query tokens)")
+      ->check(CLI::IsMember({"served", "irregular", "verify"}));
   command->add_flag("--no-overlap", options->no_overlap, "GPU: ordinary launches");
   command->add_flag("--pages-in-order", options->pages_in_order,
                     "Pages in rising order instead of a random one");
   add("--threads", options->threads, "Threads")->check(CLI::Range(1, ThreadPool::kMaxThreads));
   add("--variant", options->variant,
-      "Force an instruction set (portable, avx2, avx512) or a GPU kernel; empty: the best");
+      "Force an instruction set (portable, avx2, avx512), or a GPU kernel or a family of them, or "
+      "several: mma,wgmma; empty: the best");
   add("--passes", options->passes, "Passes over all cases")->check(CLI::Range(1, 100000));
   add("--format", options->format, "text or json")->check(CLI::IsMember({"text", "json"}));
   add("-o,--output", options->output, "File to write instead of standard output");

@@ -23,6 +23,7 @@ namespace {
 using Options = CudaAttentionBenchOptions;
 
 struct Measurement {
+  std::string_view variant;
   double us = 0, spread = 0;
   std::uint32_t workers_active = 0;
   std::int32_t split_units = 0;
@@ -47,7 +48,7 @@ class Bench {
   [[nodiscard]] const CudaDeviceFacts& facts() const { return facts_; }
   [[nodiscard]] const CudaLimits& limits() const { return limits_; }
 
-  Result<Measurement> measure(const DecodeShape& shape) {
+  Result<Measurement> measure(const DecodeShape& shape, std::string_view variant) {
     ONEBEAT_ASSIGN_OR_RETURN(CudaAttentionTuning tuning,
                              cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
     if (options_.workers > 0) tuning.workers = options_.workers;
@@ -58,15 +59,18 @@ class Bench {
     g.page_tokens = shape.page;
     g.tile_tokens = tuning.tile_tokens;
     g.workers = tuning.workers;
+    g.max_query_tokens = shape.query_tokens;
     const auto requests = static_cast<std::int32_t>(shape.lens.size());
     ONEBEAT_ASSIGN_OR_RETURN(const Planner planner,
                              Planner::create(g, tuning.cost, {requests, 1 << 18}));
     ONEBEAT_ASSIGN_OR_RETURN(const CudaDecodeAttention attention,
-                             CudaDecodeAttention::create(g, options_.variant));
+                             CudaDecodeAttention::create(g, variant));
+    const std::vector<std::int32_t> query_tokens(shape.lens.size(), shape.query_tokens);
+    const std::int64_t tokens = std::int64_t{requests} * shape.query_tokens;
     std::vector<PlanHeader> bytes(planner.plan_bytes() / sizeof(PlanHeader) + 1);
     ONEBEAT_ASSIGN_OR_RETURN(
         const PlanView plan,
-        planner.make_plan({shape.lens},
+        planner.make_plan({shape.lens, query_tokens},
                           std::as_writable_bytes(std::span(bytes)).first(planner.plan_bytes())));
     ONEBEAT_ASSIGN_OR_RETURN(const auto device_plan,
                              DeviceBuffer<std::byte>::copy_of(plan.bytes(), stream_.get()));
@@ -101,10 +105,10 @@ class Bench {
           for (int i = 0; i < launches; ++i) {
             const auto layer = static_cast<std::size_t>(i);
             launch.kv = memory_.kv(g, layout, layer);
-            launch.q = dense_head_rows<const std::uint16_t>(memory_.rows(layer), requests,
+            launch.q = dense_head_rows<const std::uint16_t>(memory_.rows(layer), tokens,
                                                             shape.heads, shape.head_dim);
             launch.out =
-                dense_head_rows(memory_.rows(layer + 1), requests, shape.heads, shape.head_dim);
+                dense_head_rows(memory_.rows(layer + 1), tokens, shape.heads, shape.head_dim);
             launch.overlap =
                 i == 0 || options_.no_overlap ? CudaOverlap::kNone : CudaOverlap::kEarlyLoads;
             ONEBEAT_RETURN_IF_ERROR(attention.launch(
@@ -113,6 +117,7 @@ class Bench {
           return {};
         }));
     Measurement result;
+    result.variant = attention.variant().name;
     ONEBEAT_RETURN_IF_ERROR(time_graph(graph, launches, ideal, result));
     if (faults_.data()[0] != 0)
       return Status(StatusCode::kInternal,
@@ -182,12 +187,13 @@ std::string to_json(const Bench& bench, const Options& options, const std::vecto
     const DecodeShape& s = row.shape;
     json += fmt::format(
         "{}\n{{\"group\":{},\"heads\":{},\"kv_heads\":{},\"head_dim\":{},\"batch\":{},\"page\":{},"
-        "\"us\":{:.3f},\"spread\":{:.4f},\"ideal_us\":{:.3f},\"share\":{:.3f},"
-        "\"stored_peer_us\":{:.2f},\"peer\":{},\"workers_active\":{},\"split_units\":{}}}",
+        "\"query_tokens\":{},\"variant\":{},\"us\":{:.3f},\"spread\":{:.4f},\"ideal_us\":{:.3f},"
+        "\"share\":{:.3f},\"stored_peer_us\":{:.2f},\"peer\":{},\"workers_active\":{},\"split_"
+        "units\":{}}}",
         &row == rows.data() ? "" : ",", json_quoted(s.group), s.heads, s.kv_heads, s.head_dim,
-        json_quoted(s.batch), s.page, row.measured.us, row.measured.spread, row.ideal_us,
-        row.ideal_us / row.measured.us, s.peer_us, json_quoted(s.peer), row.measured.workers_active,
-        row.measured.split_units);
+        json_quoted(s.batch), s.page, s.query_tokens, json_quoted(row.measured.variant),
+        row.measured.us, row.measured.spread, row.ideal_us, row.ideal_us / row.measured.us,
+        s.peer_us, json_quoted(s.peer), row.measured.workers_active, row.measured.split_units);
   }
   return json + "\n]}\n";
 }
@@ -195,16 +201,17 @@ std::string to_json(const Bench& bench, const Options& options, const std::vecto
 std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
   std::string text = fmt::format("{}, reading memory at {:.0f} GB/s; target: 3 us + ideal / 0.95\n",
                                  bench.facts().name, bench.limits().read_gb_per_s);
-  text += fmt::format("{:<12} {:<30} {:>4} {:>9} {:>9} {:>5} {:>9} {:>12} {:>5}\n", "heads",
-                      "batch", "page", "us", "ideal", "share", "target", "stored peer", "ratio");
+  text += fmt::format("{:<12} {:<30} {:>4} {:<24} {:>9} {:>9} {:>5} {:>9} {:>12} {:>5}\n", "heads",
+                      "batch", "page", "kernel", "us", "ideal", "share", "target", "stored peer",
+                      "ratio");
   std::map<std::string, Mean> means;
   int within = 0;
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;
-    text +=
-        fmt::format("{:<12} {:<30} {:>4} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12.2f} {:>5.2f}\n",
-                    s.group, s.batch, s.page, row.measured.us, row.ideal_us,
-                    row.ideal_us / row.measured.us, row.target_us, s.peer_us, row.ratio());
+    text += fmt::format(
+        "{:<12} {:<30} {:>4} {:<24} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12.2f} {:>5.2f}\n",
+        s.group, s.batch, s.page, row.measured.variant, row.measured.us, row.ideal_us,
+        row.ideal_us / row.measured.us, row.target_us, s.peer_us, row.ratio());
     means["all"].add(row.ratio());
     means[fmt::format("{} page {}", s.group, s.page)].add(row.ratio());
     within += row.measured.us <= row.target_us ? 1 : 0;
@@ -219,8 +226,10 @@ std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
 std::vector<DecodeShape> shapes_of(const Options& options) {
   if (options.set == "served") return stored_decode_shapes();
   if (options.set == "irregular") return irregular_decode_shapes();
+  if (options.set == "verify") return verify_decode_shapes();
   return {{fmt::format("{}/{}/{}", options.heads, options.kv_heads, options.head_dim), "lens", "",
-           options.heads, options.kv_heads, options.head_dim, options.page, options.lens, 0}};
+           options.heads, options.kv_heads, options.head_dim, options.page, options.lens, 0,
+           options.query_tokens}};
 }
 
 }  // namespace
@@ -229,13 +238,15 @@ Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& op
   Bench bench;
   ONEBEAT_RETURN_IF_ERROR(bench.set_up(options));
   std::vector<Row> rows;
-  for (DecodeShape& shape : shapes_of(options)) {
-    Row row;
-    ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape));
-    row.ideal_us = shape.bytes() / bench.limits().read_gb_per_s * 1e-3;
-    row.target_us = 3 + row.ideal_us / 0.95;
-    row.shape = std::move(shape);
-    rows.push_back(std::move(row));
+  for (const DecodeShape& shape : shapes_of(options)) {
+    for (const std::string& variant : options.variants) {
+      Row row;
+      ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape, variant));
+      row.ideal_us = shape.bytes() / bench.limits().read_gb_per_s * 1e-3;
+      row.target_us = 3 + row.ideal_us / 0.95;
+      row.shape = shape;
+      rows.push_back(std::move(row));
+    }
   }
   return options.format == "json" ? to_json(bench, options, rows) : to_text(bench, rows);
 }

@@ -82,6 +82,33 @@ std::vector<DecodeShape> irregular_decode_shapes() {
   return shapes;
 }
 
+std::vector<DecodeShape> verify_decode_shapes() {
+  struct Heads {
+    const char* name;
+    std::int32_t heads, kv_heads, head_dim, query_tokens;
+  };
+  std::vector<DecodeShape> shapes;
+  for (const Heads& h : {Heads{"32/8/128 T 4", 32, 8, 128, 4}, Heads{"32/8/128 T 8", 32, 8, 128, 8},
+                         Heads{"16/2/128 T 4", 16, 2, 128, 4}, Heads{"16/2/128 T 8", 16, 2, 128, 8},
+                         Heads{"64/8/64 T 4", 64, 8, 64, 4}, Heads{"64/8/64 T 8", 64, 8, 64, 8},
+                         Heads{"128/1/128", 128, 1, 128, 1}, Heads{"32/1/128", 32, 1, 128, 1}}) {
+    for (const std::int32_t page : {1, 64}) {
+      for (const std::int32_t requests : {1, 8, 32, 128}) {
+        for (const std::int32_t len : {512, 4096, 32768}) {
+          DecodeShape shape{h.name,     fmt::format("{} x {}", requests, len),
+                            "",         h.heads,
+                            h.kv_heads, h.head_dim,
+                            page,       {},
+                            0,          h.query_tokens};
+          shape.lens.assign(static_cast<std::size_t>(requests), len);
+          if (shape.bytes() < 4e9) shapes.push_back(shape);
+        }
+      }
+    }
+  }
+  return shapes;
+}
+
 std::int64_t DecodeShape::tokens() const {
   return std::accumulate(lens.begin(), lens.end(), std::int64_t{0});
 }
@@ -114,16 +141,22 @@ Status DecodeMemory::allocate(std::size_t free_bytes, cudaStream_t stream) {
     ONEBEAT_RETURN_IF_CUDA_ERROR(
         cudaMemcpyAsync(cache_.data() + at, pattern.data(), kPattern, cudaMemcpyDefault, stream));
   }
-  constexpr std::size_t kRows = 128 * 64 * 128;
   for (auto& rows : rows_) {
-    ONEBEAT_ASSIGN_OR_RETURN(rows, DeviceBuffer<std::uint16_t>::allocate(kRows));
+    ONEBEAT_ASSIGN_OR_RETURN(rows, DeviceBuffer<std::uint16_t>::allocate(kMostRowElements));
     ONEBEAT_RETURN_IF_ERROR(
-        rows.upload(std::span<const std::uint16_t>(pattern).first(kRows), stream));
+        rows.upload(std::span<const std::uint16_t>(pattern).first(kMostRowElements), stream));
   }
   return cuda_status(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
 }
 
 Status DecodeMemory::lay_out(const DecodeShape& shape, cudaStream_t stream) {
+  if (shape.lens.size() * static_cast<std::size_t>(shape.query_tokens) *
+          static_cast<std::size_t>(shape.heads * shape.head_dim) >
+      kMostRowElements) {
+    return resource_exhausted(
+        "{} requests of {} query tokens, {} heads of {}: more than {} elements", shape.lens.size(),
+        shape.query_tokens, shape.heads, shape.head_dim, kMostRowElements);
+  }
   num_pages_ = shape.pages();
   half_bytes_ = static_cast<std::size_t>(num_pages_) *
                 static_cast<std::size_t>(shape.page * shape.kv_heads * shape.head_dim) * 2;

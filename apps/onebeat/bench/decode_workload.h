@@ -17,7 +17,8 @@ struct DecodeShape {
   std::string group, batch, peer;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, page = 0;
   std::vector<std::int32_t> lens;
-  double peer_us = 0;  ///< Stored figure of another library for one layer; 0: none.
+  double peer_us = 0;             ///< Stored figure of another library for one layer; 0: none.
+  std::int32_t query_tokens = 1;  ///< Of each request.
 
   [[nodiscard]] std::int64_t tokens() const;
   [[nodiscard]] std::int64_t pages() const;
@@ -33,10 +34,17 @@ struct DecodeShape {
 /// numbers.
 [[nodiscard]] std::vector<DecodeShape> irregular_decode_shapes();
 
+/// Several query tokens a request, as when drafted tokens are verified, and many query heads on one
+/// KV head: 16 to 128 query rows.
+[[nodiscard]] std::vector<DecodeShape> verify_decode_shapes();
+
 /// Memory that one shape after another uses: as many layers' K and V as fit, so that the L2 holds
 /// none of what a launch reads.
 class DecodeMemory {
  public:
+  /// Such as 128 requests of 8 query tokens of 128 heads of 128.
+  static constexpr std::size_t kMostRowElements = std::size_t{128} * 8 * 128 * 128;
+
   /// Takes three quarters of `free_bytes`, 20 GB at most.
   [[nodiscard]] Status allocate(std::size_t free_bytes, cudaStream_t stream);
 
@@ -48,7 +56,8 @@ class DecodeMemory {
   /// K and V of layer `layer` (modulo the layers that fit).
   [[nodiscard]] KvPool kv(const AttentionGeometry& geometry, KvLayout layout,
                           std::size_t layer) const;
-  /// Rows for 128 requests of 64 heads of 128: the output of one launch is the query of the next.
+  /// kMostRowElements elements, for rows of all query tokens: the output of one launch is the query
+  /// of the next.
   [[nodiscard]] std::uint16_t* rows(std::size_t layer) const { return rows_[layer % 2].data(); }
 
  private:

@@ -40,12 +40,15 @@ bool serves(const CudaAttentionVariant& variant, const AttentionGeometry& geomet
   return variant.head_dim == geometry.head_dim && variant.min_page_tokens <= geometry.page_tokens;
 }
 
-/// The fastest variant: one pass over the cache if there is one that takes all query rows.
-const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry) {
+/// The fastest variant of a family ("mma", "wgmma"; empty: of all): one pass over the cache if
+/// there is one that takes all query rows.
+const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
+                                            std::string_view family) {
   const std::int32_t rows = heads_per_kv_head(geometry) * geometry.max_query_tokens;
   const CudaAttentionVariant* best = nullptr;
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (!serves(variant, geometry)) continue;
+    if (!family.empty() && variant.name.substr(0, variant.name.find('_')) != family) continue;
     const auto better = [&](const CudaAttentionVariant& other) {
       const std::int32_t passes = (rows + variant.query_rows - 1) / variant.query_rows;
       const std::int32_t others = (rows + other.query_rows - 1) / other.query_rows;
@@ -59,13 +62,9 @@ const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry) {
 
 Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geometry,
                                                  std::string_view name) {
+  if (const CudaAttentionVariant* variant = default_variant(geometry, name)) return variant;
   if (name.empty()) {
-    const CudaAttentionVariant* variant = default_variant(geometry);
-    if (variant == nullptr) {
-      return unsupported("no decode kernel has heads of {}; there are 64 and 128",
-                         geometry.head_dim);
-    }
-    return variant;
+    return unsupported("no decode kernel has heads of {}; there are 64 and 128", geometry.head_dim);
   }
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (variant.name != name) continue;
@@ -77,7 +76,7 @@ Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geomet
     }
     return &variant;
   }
-  return unsupported("no decode kernel is called '{}'", name);
+  return unsupported("no decode kernel or family of them is called '{}'", name);
 }
 
 Status check_geometry(const AttentionGeometry& geometry) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled decode kernels; decode_mma.cu instantiates them, decode_attention.cpp chooses.
+// The compiled decode kernels; decode_mma.cu and decode_wgmma.cu instantiate them,
+// decode_attention.cpp chooses.
 #pragma once
 
 #include <span>
@@ -8,11 +9,18 @@
 
 namespace onebeat::cuda {
 
-/// Same order as cuda_attention_variants().
+struct DecodeKernel {
+  CudaAttentionVariant variant;
+  const void* function = nullptr;  ///< __global__, takes one DecodeParams.
+};
+
+[[nodiscard]] std::span<const DecodeKernel> mma_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> wgmma_decode_kernels();
+
+/// Variants of all kernels; same order as cuda_attention_variants().
 [[nodiscard]] std::span<const CudaAttentionVariant> decode_variants();
 
-/// The __global__ function of a variant: takes one DecodeParams. Requires: an element of
-/// decode_variants().
+/// The function of a variant. Requires: an element of decode_variants().
 [[nodiscard]] const void* decode_function(const CudaAttentionVariant& variant);
 
 }  // namespace onebeat::cuda

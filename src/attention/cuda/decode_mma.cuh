@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(S::kThreads, 2)
   const std::uint32_t ring = ptx::shared_address(shared) + warp * S::kStages * S::kStageBytes;
   UnitWalk<S::kTileShift> unit;
   unit.begin(p, share);
-  KvStream<S::D, S::kTokens, S::kTileShift, S::kRows, S::kSmallPages> stream(p, share, warp, lane);
+  KvStream<typename S::KvGranule, S::kTileShift, S::kRows, S::kSmallPages> stream(p, share, warp,
+                                                                                  lane);
 #pragma unroll 1
   for (int stage = 0; stage < S::kStages; ++stage) {
     if (stream.open()) {

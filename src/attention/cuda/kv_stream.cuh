@@ -29,17 +29,24 @@ struct Granule {
   static constexpr int kRowsPerCopy = 32 / kSegments;
   static constexpr int kCopies = kTokens / kRowsPerCopy;
 
+  static constexpr int kRowPitch = kRowBytes;
+
   /// K is read 8 threads at a time: 2 tokens by 4 segments.
   __host__ __device__ static constexpr int k_swizzle(int row) { return (row & 1) << 2; }
   /// V is read as 8x8 matrices: 8 tokens by 1 segment.
   __host__ __device__ static constexpr int v_swizzle(int row) { return row & 7; }
+  /// Where a segment of a row lies.
+  __device__ __forceinline__ static std::uint32_t place(int row, int segment, int swizzle) {
+    return row * kRowPitch + ((segment ^ swizzle) << 4);
+  }
 };
 
-/// kRows query rows are done in one pass over a unit's tokens; more rows take more passes.
-/// kSmallPages: pages of fewer than kTokens tokens, so that the rows of a granule lie anywhere.
-template <int D, int kTokens, int kTileShift, int kRows, bool kSmallPages>
+/// G says how a granule lies in shared memory. kRows query rows are done in one pass over a unit's
+/// tokens; more rows take more passes. kSmallPages: pages of fewer than kTokens tokens, so that the
+/// rows of a granule lie anywhere.
+template <typename G, int kTileShift, int kRows, bool kSmallPages>
 class KvStream {
-  using G = Granule<D, kTokens>;
+  static constexpr int kTokens = G::kTokens;
   static constexpr int kAhead = 3;  ///< Granules whose page ids are under way.
 
  public:
@@ -102,11 +109,15 @@ class KvStream {
 #pragma unroll
       for (int i = 0; i + 1 < kAhead; ++i) page_ids_[i] = page_ids_[i + 1];
       page_ids_[kAhead - 1] = fetch_page(token_ + ((kAhead - 1) << kTileShift));
-    } else if (++pass_ * kRows < walk_.rows) {
-      restart_unit();
-    } else {
-      next_unit();
+      return;
     }
+    if constexpr (kRows < kQueryTileRows) {
+      if (++pass_ * kRows < walk_.rows) {
+        restart_unit();
+        return;
+      }
+    }
+    next_unit();
   }
 
   [[nodiscard]] __device__ __forceinline__ std::uint32_t faults() const {
@@ -187,7 +198,7 @@ class KvStream {
     const int segment = lane_ % G::kSegments;
     const int first_row = lane_ / G::kSegments;
     const int swizzle = kIsK ? G::k_swizzle(first_row) : G::v_swizzle(first_row);
-    const std::uint32_t place = destination + first_row * G::kRowBytes + ((segment ^ swizzle) << 4);
+    const std::uint32_t place = destination + G::place(first_row, segment, swizzle);
     const char* source = head + segment * 16;
     const std::uint32_t page = clamped_page();
     const bool inside = token_ >= walk_.first && token_ + kTokens <= walk_.len;
@@ -227,7 +238,7 @@ class KvStream {
   __device__ __forceinline__ static std::uint32_t moved(std::uint32_t place, int i) {
     const int row = i * G::kRowsPerCopy;
     const int swizzle = kIsK ? G::k_swizzle(row) : G::v_swizzle(row);
-    return (place ^ (swizzle << 4)) + row * G::kRowBytes;
+    return (place ^ (swizzle << 4)) + row * G::kRowPitch;
   }
 
   const DecodeParams& p_;

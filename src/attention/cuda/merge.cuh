@@ -55,34 +55,54 @@ struct QueryRow {
   }
 };
 
+/// A row all of whose tokens are summed up: where it goes, and what its sums are multiplied by.
+template <typename Walk>
+class FinishedRow {
+ public:
+  __device__ __forceinline__ FinishedRow(const DecodeParams& p, const Walk& unit, std::uint32_t row,
+                                         float maximum, float sum)
+      : p_(p), unit_(unit), q_(p, unit, row), maximum_(maximum), sum_(sum) {
+    float total = sum;
+    float weight = 1.0f;
+    if (p.sinks != nullptr) {
+      const float sink = p.sinks[q_.head] * kLog2e;
+      const float reference = fmaxf(maximum, sink);
+      weight = weight_of(maximum, reference);
+      total = sum * weight + weight_of(sink, reference);
+    }
+    scale_ = total > 0.0f ? weight / total : 0.0f;
+  }
+
+  /// Writes 4 elements, and the log-sum-exp if `column` is 0.
+  __device__ __forceinline__ void write(std::uint32_t column, float4 output) const {
+    if (q_.index >= p_.num_query_tokens) return;
+    const uint2 packed = {ptx::pack_bf16(output.x * scale_, output.y * scale_),
+                          ptx::pack_bf16(output.z * scale_, output.w * scale_)};
+    auto* out = static_cast<std::uint16_t*>(p_.out) + q_.index * p_.out_token_stride +
+                q_.head * p_.out_head_stride + column;
+    *reinterpret_cast<uint2*>(out) = packed;
+    if (p_.lse == nullptr || column != 0) return;
+    const std::int64_t place = p_.lse_request_stride != 0 ? unit_.request * p_.lse_request_stride +
+                                                                q_.token * p_.lse_token_stride
+                                                          : q_.index * p_.lse_token_stride;
+    const std::int64_t at = place + q_.head * p_.lse_head_stride;
+    if (at >= 0 && at < p_.lse_size)
+      p_.lse[at] = sum_ > 0.0f ? (maximum_ + ptx::log2_fast(sum_)) * kLn2 : kMinusInfinity;
+  }
+
+ private:
+  const DecodeParams& p_;
+  const Walk& unit_;
+  QueryRow<Walk> q_;
+  float maximum_, sum_, scale_;
+};
+
 /// Writes 4 elements of a finished row, and its log-sum-exp if `column` is 0.
 template <typename Walk>
 __device__ __forceinline__ void write_final(const DecodeParams& p, const Walk& unit,
                                             std::uint32_t row, std::uint32_t column,
                                             const Accumulator& a) {
-  const QueryRow<Walk> q(p, unit, row);
-  if (q.index >= p.num_query_tokens) return;
-  float total = a.sum;
-  float weight = 1.0f;
-  if (p.sinks != nullptr) {
-    const float sink = p.sinks[q.head] * kLog2e;
-    const float reference = fmaxf(a.maximum, sink);
-    weight = weight_of(a.maximum, reference);
-    total = a.sum * weight + weight_of(sink, reference);
-  }
-  const float scale = total > 0.0f ? weight / total : 0.0f;
-  const uint2 packed = {ptx::pack_bf16(a.output.x * scale, a.output.y * scale),
-                        ptx::pack_bf16(a.output.z * scale, a.output.w * scale)};
-  auto* out = static_cast<std::uint16_t*>(p.out) + q.index * p.out_token_stride +
-              q.head * p.out_head_stride + column;
-  *reinterpret_cast<uint2*>(out) = packed;
-  if (p.lse == nullptr || column != 0) return;
-  const std::int64_t place =
-      p.lse_request_stride != 0 ? unit.request * p.lse_request_stride + q.token * p.lse_token_stride
-                                : q.index * p.lse_token_stride;
-  const std::int64_t at = place + q.head * p.lse_head_stride;
-  if (at >= 0 && at < p.lse_size)
-    p.lse[at] = a.sum > 0.0f ? (a.maximum + ptx::log2_fast(a.sum)) * kLn2 : kMinusInfinity;
+  FinishedRow<Walk>(p, unit, row, a.maximum, a.sum).write(column, a.output);
 }
 
 /// Scratch of partial results.
@@ -150,13 +170,14 @@ __device__ __forceinline__ Accumulator merge_row(const Scratch<D>& scratch, std:
   return a;
 }
 
-/// All threads of the CTA: whether this CTA is the last of `count` to arrive at `counter`. `flag`
-/// is shared memory.
+/// The first kThreads threads of the CTA: whether this CTA is the last of `count` to arrive at
+/// `counter`. `flag` is shared memory.
+template <int kThreads>
 __device__ __forceinline__ bool arrive_last(std::uint32_t* counter, std::uint32_t count,
                                             std::uint32_t* flag) {
-  __syncthreads();
+  ptx::barrier_sync<kThreads>();
   if (threadIdx.x == 0) *flag = ptx::arrive_and_wrap(counter, count - 1) == count - 1 ? 1u : 0u;
-  __syncthreads();
+  ptx::barrier_sync<kThreads>();
   return *flag != 0;
 }
 
@@ -166,9 +187,9 @@ __device__ __forceinline__ std::uint32_t merge_group(std::uint32_t partials) {
   return 1u << ((33 - __clz(partials - 1)) / 2);
 }
 
-/// All threads of the CTA, after partial result `index` of `partials` was written: merges what
-/// became complete. Counters: 2W of groups, named by the slot of their first member, then W of
-/// units, named by their owner.
+/// The first kThreads threads of the CTA, after partial result `index` of `partials` was written:
+/// merges what became complete. Counters: 2W of groups, named by the slot of their first member,
+/// then W of units, named by their owner.
 template <int D, int kThreads, typename Walk>
 __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Walk& unit,
                                                  std::uint32_t workers, std::uint32_t owner,
@@ -185,7 +206,7 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
     const std::uint32_t members = min(step, partials - first);
     const std::uint32_t slot = slot_of(owner, first);
     if (members > 1) {
-      if (!arrive_last(p.counters + slot, members, flag)) return;
+      if (!arrive_last<kThreads>(p.counters + slot, members, flag)) return;
       for (std::uint32_t base = 0; base < items; base += kThreads) {
         const std::uint32_t item = base + threadIdx.x;
         const std::uint32_t row = item / (D / 4);
@@ -197,7 +218,7 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
       }
     }
   }
-  if (!arrive_last(p.counters + 2 * workers + owner, count, flag)) return;
+  if (!arrive_last<kThreads>(p.counters + 2 * workers + owner, count, flag)) return;
   for (std::uint32_t item = threadIdx.x; item < items; item += kThreads) {
     const std::uint32_t row = item / (D / 4);
     const std::uint32_t column = item % (D / 4) * 4;

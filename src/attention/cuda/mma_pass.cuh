@@ -14,6 +14,7 @@
 #include "attention/cuda/kv_stream.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/ptx.cuh"
+#include "attention/cuda/visible_tokens.cuh"
 
 namespace onebeat::cuda {
 
@@ -69,11 +70,12 @@ struct QueryRows {
                                                            q.head * p.q_head_stride) +
                                 lane % 4
                           : nullptr;
-      visible(p, unit, q.token, low[half], high[half]);
+      const VisibleTokens seen(p, unit, q.token);
+      low[half] = seen.low;
+      high[half] = seen.high;
     }
-    std::uint32_t ignored;
-    visible(p, unit, unit.query_tokens - 1, all_low, ignored);
-    visible(p, unit, 0, ignored, all_high);
+    all_low = VisibleTokens(p, unit, unit.query_tokens - 1).low;
+    all_high = VisibleTokens(p, unit, 0).high;
   }
 
   /// Takes the values.
@@ -84,26 +86,6 @@ struct QueryRows {
       for (int i = 0; i < S::D / 32; ++i)
         part[i][half] =
             source[half] != nullptr ? __ldcg(source[half] + 4 * i) : make_uint4(0, 0, 0, 0);
-  }
-
- private:
-  template <typename Walk>
-  __device__ __forceinline__ static void visible(const DecodeParams& p, const Walk& unit,
-                                                 std::uint32_t token, std::uint32_t& low,
-                                                 std::uint32_t& high) {
-    const std::uint32_t behind = unit.query_tokens - token;  // its position is len - behind
-    const std::uint32_t position = unit.len >= behind ? unit.len - behind : 0;
-    low = 0;
-    if (p.window_left >= 0) {
-      const auto window = static_cast<std::uint32_t>(p.window_left);
-      low = position > window ? position - window : 0;
-    }
-    high = p.causal != 0 ? min(position + 1, unit.len) : unit.len;
-    if (p.chunk_tokens != 0) {
-      const std::uint32_t chunk = position / p.chunk_tokens * p.chunk_tokens;
-      low = max(low, chunk);
-      high = min(high, chunk + p.chunk_tokens);
-    }
   }
 };
 

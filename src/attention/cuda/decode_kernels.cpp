@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "attention/cuda/decode_kernels.h"
+
+#include <vector>
+
+namespace onebeat::cuda {
+
+std::span<const CudaAttentionVariant> decode_variants() {
+  static const std::vector<CudaAttentionVariant> variants = [] {
+    std::vector<CudaAttentionVariant> all;
+    for (const auto kernels : {mma_decode_kernels(), wgmma_decode_kernels()}) {
+      for (const DecodeKernel& kernel : kernels) all.push_back(kernel.variant);
+    }
+    return all;
+  }();
+  return variants;
+}
+
+const void* decode_function(const CudaAttentionVariant& variant) {
+  for (const auto kernels : {mma_decode_kernels(), wgmma_decode_kernels()}) {
+    for (const DecodeKernel& kernel : kernels) {
+      if (kernel.variant.name == variant.name) return kernel.function;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace onebeat::cuda

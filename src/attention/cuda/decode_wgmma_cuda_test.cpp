@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// More than 16 query rows: the wgmma kernels, against the oracle and against the CPU executing the
+// same plan bytes.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/device_batch_for_test.h"
+#include "device/cuda_device.h"
+
+namespace onebeat {
+namespace {
+
+AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, std::int32_t dim,
+                              std::int32_t page_tokens, std::int32_t query_tokens,
+                              std::int32_t workers = 256) {
+  AttentionGeometry g;
+  g.num_heads = heads;
+  g.num_kv_heads = kv_heads;
+  g.head_dim = g.head_dim_v = dim;
+  g.page_tokens = page_tokens;
+  g.tile_tokens = dim == 64 ? 128 : 64;
+  g.workers = workers;
+  g.max_query_tokens = query_tokens;
+  g.kv_type = KvType::kBF16;
+  return g;
+}
+
+class CudaDecodeWgmmaTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Result<CudaDeviceFacts> facts = use_cuda_device(0);
+    if (!facts.ok()) GTEST_SKIP() << "no GPU: " << facts.status().message();
+    if (facts->compute_major != 9) GTEST_SKIP() << facts->name << " is no Hopper GPU";
+    stream_ = value_of(CudaStream::create());
+  }
+  [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
+
+  /// Every kernel of the family that serves the geometry, alone and in a chain of dependent
+  /// launches.
+  void check(const BatchOptions& options, CostModel cost = {}) {
+    PoisonedBatch host(options);
+    DeviceBatch device(host, stream(), cost);
+    const std::vector<oracle::Row> rows = device.oracle_rows();
+    execute_on_cpu(host, cost);
+    int served = 0;
+    for (const CudaAttentionVariant& variant : cuda_attention_variants()) {
+      if (variant.name.substr(0, 6) != "wgmma_" || variant.head_dim != options.geometry.head_dim ||
+          variant.min_page_tokens > options.geometry.page_tokens) {
+        continue;
+      }
+      ++served;
+      const auto attention = value_of(CudaDecodeAttention::create(options.geometry, variant.name));
+      for (const CudaOverlap overlap :
+           {CudaOverlap::kNone, CudaOverlap::kLaunch, CudaOverlap::kEarlyLoads}) {
+        device.forget_results();
+        CudaAttentionLaunch launch = device.launch();
+        launch.overlap = overlap;
+        for (int layer = 0; layer < 3; ++layer) {
+          const Status status = attention.launch(device.plan(), launch, device.scratch(), stream());
+          ASSERT_TRUE(status.ok()) << to_string(status);
+        }
+        const std::string what = std::string(variant.name) + ", overlap " +
+                                 std::to_string(static_cast<int>(overlap)) + ", W " +
+                                 std::to_string(options.geometry.workers) + ", P " +
+                                 std::to_string(options.geometry.page_tokens) + ", T " +
+                                 std::to_string(options.geometry.max_query_tokens);
+        device.expect(rows, what);
+        expect_like_cpu(host, device, what);
+        if (HasFatalFailure()) return;
+      }
+    }
+    EXPECT_GT(served, 0);
+  }
+
+ private:
+  static void execute_on_cpu(PoisonedBatch& host, CostModel cost) {
+    PlannedBatch planned(host.options.geometry, host.plan_batch(), cost);
+    const auto pool = make_pool_for_test(2);
+    host.forget_results();
+    const Status status = decode_attention(planned.plan(), host.launch, planned.scratch(), *pool);
+    ASSERT_TRUE(status.ok()) << to_string(status);
+  }
+
+  static void expect_like_cpu(const PoisonedBatch& host, const DeviceBatch& device,
+                              const std::string& what) {
+    const std::vector<float> out = device.output();
+    double difference = 0;
+    double size = 0;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      ASSERT_EQ(std::isnan(out[i]), std::isnan(host.out[i])) << what << ", element " << i;
+      if (std::isnan(out[i])) continue;
+      const double error = static_cast<double>(out[i]) - static_cast<double>(host.out[i]);
+      difference += error * error;
+      size += static_cast<double>(host.out[i]) * static_cast<double>(host.out[i]);
+    }
+    EXPECT_LE(std::sqrt(difference), 4e-3 * std::sqrt(size)) << what;
+    const std::vector<float> lse = device.log_sum_exp();
+    for (std::size_t i = 0; i < lse.size(); ++i) {
+      if (std::isinf(host.lse[i])) {
+        ASSERT_EQ(lse[i], host.lse[i]) << what << ", row " << i;
+      } else {
+        ASSERT_NEAR(lse[i], host.lse[i], 1e-3) << what << ", row " << i;
+      }
+    }
+  }
+
+  CudaStream stream_;
+};
+
+TEST_F(CudaDecodeWgmmaTest, EdgeLengthsOfPagesAndTiles) {
+  for (const std::int32_t dim : {64, 128}) {
+    const std::int32_t n = dim == 64 ? 128 : 64;
+    for (const std::int32_t page : {1, 4, 16, 64, 256}) {
+      for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
+        check({.geometry = geometry_of(16, 2, dim, page, 4),
+               .lens = {4, std::max(page - 1, 4), std::max(page, 4), page + 4, n - 1, n, n + 1, 0,
+                        2 * n, 3 * n + 5, 299},
+               .query_tokens = {4, 4, 4, 4, 4, 4, 4, 1, 4, 3, 2},
+               .layout = layout,
+               .direct = layout == KvLayout::kNhd});
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, SanitizerQueryRowsFromOneToSeveralTiles) {
+  for (const std::int32_t dim : {64, 128}) {
+    for (std::int32_t tokens = 1; tokens <= 8; ++tokens) {
+      for (const auto& [heads, kv_heads] :
+           std::vector<std::pair<int, int>>{{3, 1}, {10, 2}, {8, 1}, {17, 1}, {32, 1}}) {
+        check({.geometry = geometry_of(heads, kv_heads, dim, tokens % 2 == 0 ? 16 : 1, tokens, 7),
+               .lens = {200, 33}});
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, ShortRequestsOfSeveralQueryTokens) {
+  for (const std::int32_t dim : {64, 128}) {
+    for (std::int32_t tokens = 1; tokens <= 8; ++tokens) {
+      BatchOptions options{.geometry = geometry_of(24, 2, dim, 2, tokens)};
+      for (std::int32_t len = 0; len < 12; ++len) {
+        options.lens.push_back(len);
+        options.query_tokens.push_back(std::min(std::max(len, 1), tokens));
+      }
+      check(options);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, LongRequestsSplitOverAllWorkers) {
+  for (const std::int32_t dim : {64, 128}) {
+    check({.geometry = geometry_of(8, 1, dim, 64, 8), .lens = {4097}});
+    check({.geometry = geometry_of(32, 2, dim, 1, 2), .lens = {4097, 70}});
+    if (HasFatalFailure()) return;
+  }
+  check({.geometry = geometry_of(4, 1, 128, 64, 5, 264), .lens = {131072, 5}});
+}
+
+TEST_F(CudaDecodeWgmmaTest, AnyNumberOfWorkersGivesTheSame) {
+  for (const std::int32_t workers : {1, 2, 5, 33, 132, 264, 1000}) {
+    check({.geometry = geometry_of(16, 2, 128, 16, 8, workers), .lens = {1000, 64, 8, 2049, 9}});
+    check({.geometry = geometry_of(16, 2, 64, 16, 8, workers), .lens = {1000, 64, 8, 2049, 9}});
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, SanitizerWindowsChunksCapsAndSinks) {
+  for (const std::int32_t dim : {64, 128}) {
+    AttentionGeometry g = geometry_of(24, 2, dim, 16, 5);
+    g.window_left = 100;
+    check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
+    g.window_left = 0;
+    check({.geometry = g, .lens = {50, 129, 1000}, .query_tokens = {3, 5, 2}, .padded_rows = true});
+    g.window_left = -1;
+    g.chunk_tokens = 96;
+    check({.geometry = g, .lens = {50, 97, 1000}, .query_tokens = {0, 5, 4}, .sinks = true});
+    g.causal = false;
+    check({.geometry = g, .lens = {50, 97, 1000}});
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, RandomBatches) {
+  for (unsigned seed = 1; seed <= 30; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto below = [&](std::int32_t n) {
+      return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
+    };
+    const std::int32_t kv_heads = 1 << below(3);
+    AttentionGeometry g =
+        geometry_of(kv_heads * (1 + below(20)), kv_heads, below(2) == 0 ? 64 : 128, 1 << below(8),
+                    1 + below(8), 1 + below(400));
+    if (below(3) == 0) g.window_left = below(300);
+    if (below(4) == 0) g.chunk_tokens = 1 + below(500);
+    g.causal = below(4) != 0;
+    BatchOptions options{.geometry = g};
+    for (std::int32_t b = 1 + below(6); b > 0; --b) {
+      options.lens.push_back(below(4) == 0 ? 8 + below(2500) : 8 + below(150));
+      options.query_tokens.push_back(below(g.max_query_tokens + 1));
+    }
+    options.layout = below(2) == 0 ? KvLayout::kNhd : KvLayout::kRuns;
+    options.direct = below(2) == 0;
+    options.padded_rows = below(2) == 0;
+    options.soft_cap = below(3) == 0 ? 10.0f : 0.0f;
+    options.sinks = below(2) == 0;
+    options.seed = seed;
+    CostModel cost;
+    cost.min_tiles = static_cast<std::uint32_t>(1 + below(3));
+    check(options, cost);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// Rows up to 16 go through the cache once on mma.sync too, with less to do for it.
+TEST_F(CudaDecodeWgmmaTest, IsTheDefaultForMoreThanSixteenRowsAndRunsWhenForced) {
+  struct Case {
+    std::int32_t heads, dim, page, tokens;
+    std::string_view name, expected;
+  };
+  for (const Case& c :
+       {Case{8, 128, 64, 4, "", "mma_d128_r16"}, Case{8, 128, 64, 5, "", "wgmma_d128"},
+        Case{16, 128, 8, 4, "", "wgmma_d128_small_pages"}, Case{32, 64, 32, 8, "", "wgmma_d64"},
+        Case{32, 64, 16, 8, "", "wgmma_d64_small_pages"}, Case{32, 64, 32, 8, "mma", "mma_d64_r16"},
+        Case{4, 128, 64, 1, "wgmma", "wgmma_d128"},
+        Case{4, 64, 64, 1, "wgmma_d64_small_pages", "wgmma_d64_small_pages"}}) {
+    PoisonedBatch host(
+        {.geometry = geometry_of(c.heads, 2, c.dim, c.page, c.tokens), .lens = {100}});
+    DeviceBatch device(host, stream());
+    const auto attention = value_of(CudaDecodeAttention::create(host.options.geometry, c.name));
+    EXPECT_EQ(attention.variant().name, c.expected);
+    cudaGraph_t graph = nullptr;
+    ASSERT_EQ(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    ASSERT_TRUE(attention.launch(device.plan(), device.launch(), device.scratch(), stream()).ok());
+    ASSERT_EQ(cudaStreamEndCapture(stream(), &graph), cudaSuccess);
+    cudaGraphNode_t node = nullptr;
+    std::size_t nodes = 1;
+    ASSERT_EQ(cudaGraphGetNodes(graph, &node, &nodes), cudaSuccess);
+    EXPECT_EQ(nodes, 1u);
+    cudaKernelNodeParams params = {};
+    ASSERT_EQ(cudaGraphKernelNodeGetParams(node, &params), cudaSuccess);
+    EXPECT_EQ(params.func, cuda::decode_function(attention.variant()));
+    (void)cudaGraphDestroy(graph);
+  }
+}
+
+// Lengths, drafted tokens and num_active change under one captured launch.
+TEST_F(CudaDecodeWgmmaTest, GraphServesEveryLaterStep) {
+  constexpr std::int32_t kMost = 9;
+  const AttentionGeometry g = geometry_of(16, 2, 128, 16, 8, 64);
+  PoisonedBatch host({.geometry = g, .lens = std::vector<std::int32_t>(kMost, 600)});
+  DeviceBatch device(host, stream());
+  const auto attention = value_of(CudaDecodeAttention::create(g));
+  ASSERT_EQ(attention.variant().name, "wgmma_d128");
+  const auto graph = value_of(CudaGraph::capture(stream(), [&](cudaStream_t s) {
+    return attention.launch(device.plan(), device.launch(), device.scratch(), s);
+  }));
+  const auto planner = value_of(Planner::create(g, {}, {kMost, 600}));
+  std::vector<PlanHeader> bytes(planner.plan_bytes() / sizeof(PlanHeader) + 1);
+  const std::span<std::byte> plan_bytes =
+      std::as_writable_bytes(std::span(bytes)).first(planner.plan_bytes());
+  const auto pool = make_pool_for_test(2);
+  const ScratchSize size = planner.scratch_size();
+  std::vector<float> outputs(static_cast<std::size_t>(size.output_floats));
+  std::vector<float> stats(static_cast<std::size_t>(size.stats_floats));
+  std::vector<std::uint32_t> counters(static_cast<std::size_t>(size.counters), 0);
+  std::mt19937 random(11);
+  std::vector<std::int32_t> lens;
+  std::vector<std::int32_t> tokens;
+  for (int step = 0; step < 120; ++step) {
+    for (std::int32_t& len : lens)
+      len = std::min(len + 1 + static_cast<std::int32_t>(random() % 8), 600);
+    if (!lens.empty() && random() % 5 == 0)
+      lens.erase(lens.begin() + static_cast<std::ptrdiff_t>(random() % lens.size()));
+    if (lens.size() < kMost && random() % 3 == 0)
+      lens.push_back(8 + static_cast<std::int32_t>(random() % 500));
+    tokens.clear();
+    std::size_t live = 0;
+    for (std::size_t i = 0; i < lens.size(); ++i) {
+      tokens.push_back(1 + static_cast<std::int32_t>(random() % 8));
+      live += static_cast<std::size_t>(tokens.back());
+    }
+    const PlanView plan = value_of(planner.make_plan({lens, tokens}, plan_bytes));
+    ASSERT_TRUE(device.plan_buffer().upload(plan_bytes, stream()).ok());
+    device.forget_results();
+    ASSERT_TRUE(graph.launch(stream()).ok());
+    host.forget_results();
+    const Status status = decode_attention(plan, host.launch, {outputs, stats, counters}, *pool);
+    ASSERT_TRUE(status.ok()) << to_string(status);
+    const std::vector<float> out = device.output();
+    live *= static_cast<std::size_t>(host.launch.out.token_stride);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      if (i < live) {
+        ASSERT_NEAR(out[i], host.out[i], 2e-2) << "step " << step << ", element " << i;
+      } else {
+        ASSERT_TRUE(std::isnan(out[i])) << "step " << step << " wrote a row beyond its requests";
+      }
+    }
+    ASSERT_EQ(device.faults(), 0u);
+  }
+}
+
+TEST_F(CudaDecodeWgmmaTest, SanitizerFaultsAreReportedAndNothingIsTouched) {
+  PoisonedBatch host({.geometry = geometry_of(16, 2, 128, 16, 4), .lens = {1000, 20}});
+  AttentionGeometry other = host.options.geometry;
+  other.window_left = 10;
+  const PlannedBatch foreign(other, host.plan_batch());
+  DeviceBatch device(host, stream());
+  const auto attention = value_of(CudaDecodeAttention::create(host.options.geometry, "wgmma"));
+  ASSERT_TRUE(device.plan_buffer().upload(foreign.plan().bytes(), stream()).ok());
+  ASSERT_TRUE(attention.launch(device.plan(), device.launch(), device.scratch(), stream()).ok());
+  for (const float value : device.output()) ASSERT_TRUE(std::isnan(value));
+  EXPECT_EQ(device.faults(), static_cast<std::uint32_t>(kFaultPlan));
+
+  DeviceBatch wild(host, stream());
+  ASSERT_TRUE(wild.page_buffer().fill_bytes(0x7f, stream()).ok());
+  ASSERT_TRUE(attention.launch(wild.plan(), wild.launch(), wild.scratch(), stream()).ok());
+  (void)wild.output();
+  EXPECT_EQ(wild.faults(), static_cast<std::uint32_t>(kFaultPageId));
+}
+
+}  // namespace
+}  // namespace onebeat
