@@ -141,6 +141,21 @@ TEST_F(CudaGraphTest, PagesBehindWindowsBelongToOthers) {
   serve(serving, 12, 500, 50);
 }
 
+// 16 query heads of a KV head times 8 query tokens: two query tiles, several passes over the cache.
+TEST_F(CudaGraphTest, ManyQueryRowsOfAKvHead) {
+  for (const std::int32_t dim : {64, 128}) {
+    const StepClass full = with_query_tokens(class_of(32, 2, dim, 16, 70), 8);
+    Serving serving({.classes = {full, windowed(full, 120)},
+                     .layers = {0, 1},
+                     .most_requests = 8,
+                     .unequal_query_tokens = true,
+                     .seed = 7},
+                    stream());
+    serve(serving, 8, 84, 21);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_F(CudaGraphTest, OrdinaryLaunchesGiveTheSame) {
   for (const CudaOverlap overlap : {CudaOverlap::kNone, CudaOverlap::kLaunch}) {
     ServingOptions options = full_and_windowed();
@@ -192,10 +207,48 @@ TEST_F(CudaGraphTest, SanitizerAFewReplays) {
   serve(windows, 4, 36, 36);
 }
 
+// Whatever the numbers that only the device sees hold, it forces them into their ranges, reports
+// that, plans soundly, and the next step knows nothing of it. The memory checker sees the bounds.
+TEST_F(CudaGraphTest, SanitizerNumbersOfAnyKindStayInBounds) {
+  const StepClass wide = with_query_tokens(class_of(8, 2, 64, 8, 40), 3);
+  ServingOptions options{.classes = {wide, windowed(wide, 60)},
+                         .layers = {0, 1},
+                         .most_requests = 6,
+                         .context = 400,
+                         .prompt = 300,
+                         .unequal_query_tokens = true};
+  Serving serving(options, stream());
+  int reported = 0;
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    serving.change_batch(serving.random_below(7));
+    serving.stage();
+    serving.scramble();
+    serving.replay();
+    ASSERT_EQ(cudaStreamSynchronize(stream()), cudaSuccess);
+    reported += serving.faults() != 0 ? 1 : 0;
+    for (std::int32_t c = 0; c < 2; ++c) {
+      const std::vector<PlanHeader> plan = serving.plan(c).fetch(stream());
+      const auto bytes = std::as_bytes(std::span(plan)).first(plan.front().size_bytes);
+      const Status sound =
+          PlanView::open(bytes, options.classes[static_cast<std::size_t>(c)].geometry).status();
+      ASSERT_TRUE(sound.ok()) << to_string(sound);
+    }
+    serving.restore();
+    serving.poison_scratch();
+    serving.forget_results();
+    serving.replay();
+    serving.run_on_host();
+    serving.expect_same(false);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(reported, 30);
+}
+
 // A step that stops in the middle: every other worker never ran, so that units lack arrivals,
 // counters are left over and scratch holds halves. Lengths were not advanced. The next replay, of
 // the same batch or of another, is right.
-TEST_F(CudaGraphTest, AnAbortedReplayLeavesTheNextOneRight) {
+TEST_F(CudaGraphTest, SanitizerAnAbortedReplayLeavesTheNextOneRight) {
   ServingOptions options = full_and_windowed();
   options.layers = {0, 1};  // a second layer's arrivals would complete the first one's
   Serving serving(options, stream());

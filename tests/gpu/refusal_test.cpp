@@ -207,7 +207,7 @@ constexpr auto kForeign = static_cast<std::uint32_t>(kFaultPlan);
 // Heads divided by the world's size in the planner and by the attention group's in the kernel. The
 // lengths are those at which a plan for one KV head begins to split more than one for eight, and a
 // long one.
-TEST_F(CudaRefusalTest, APlannerOfOneKvHeadAndAKernelOfEight) {
+TEST_F(CudaRefusalTest, SanitizerAPlannerOfOneKvHeadAndAKernelOfEight) {
   const HeadCounts model{64, 8};
   const HeadCounts of_world = value_of(heads_of_rank(model, 8));
   const HeadCounts of_group = value_of(heads_of_rank(model, 1));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "serving_kernels.h"
@@ -149,8 +150,10 @@ Status Serving::enqueue_layers(cudaStream_t s, bool advance) {
   const bool chained = options_.overlap != CudaOverlap::kNone;
   const StepArguments step = arguments(true);
   for (Layer& layer : layers_) {
-    const Append append{layer.new_k.device.data(), layer.new_v.device.data(), step.slots.data,
-                        step.cu_seqlens_q.data,    step.num_active,           pool(layer, true)};
+    const Append append{layer.new_k.device.data(), layer.new_v.device.data(),
+                        step.slots.data,           step.cu_seqlens_q.data,
+                        step.num_active,           options_.most_requests,
+                        pool(layer, true)};
     ONEBEAT_RETURN_IF_ERROR(cuda_status(launch_append(append, most_tokens_, chained, s), "append"));
     const auto c = size(layer.of_class);
     const AttentionGeometry& g = geometry(layer.of_class);
@@ -162,9 +165,10 @@ Status Serving::enqueue_layers(cudaStream_t s, bool advance) {
                              device_launch(layer), scratch, s));
   }
   if (!advance) return {};
-  const Advance next{lens_.device.data(), staged_.device.data() + staging_.rows_of,
-                     step.out_lens.data, step.num_active};
-  return cuda_status(launch_advance(next, options_.most_requests, chained, s), "advance");
+  const Advance next{lens_.device.data(),    staged_.device.data() + staging_.rows_of,
+                     step.out_lens.data,     step.num_active,
+                     options_.most_requests, num_rows_};
+  return cuda_status(launch_advance(next, chained, s), "advance");
 }
 
 CudaAttentionLaunch Serving::device_launch(Layer& layer) {
@@ -195,6 +199,32 @@ AttentionLaunch Serving::host_launch(Layer& layer) {
   launch.pages = {page_rows_.host.data(), columns_, num_rows_, columns_,
                   staged_.host.data() + staging_.rows_of};
   return launch;
+}
+
+void Serving::scramble() {
+  const std::int32_t palette[] = {-1,          0,          1,       num_rows_ - 1,
+                                  num_rows_,   num_pages_, 1 << 20, 0x7fffffff,
+                                  -0x7fffffff, columns_,   kNoPage, -num_pages_};
+  for (Twin<std::int32_t>* twin : {&staged_, &lens_, &page_rows_}) {
+    std::vector<std::int32_t> damaged = twin->host;
+    const std::int32_t one_of = 1 << random_below(6);
+    for (std::int32_t& x : damaged) {
+      if (random_below(one_of) != 0) continue;
+      x = random_below(4) == 0 ? static_cast<std::int32_t>(random_())
+                               : palette[random_() % std::size(palette)];
+    }
+    EXPECT_TRUE(twin->device.upload(damaged, stream_).ok());
+    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  }
+}
+
+void Serving::restore() {
+  for (Twin<std::int32_t>* twin : {&staged_, &lens_, &page_rows_}) twin->send(stream_);
+  for (Layer& layer : layers_) {
+    layer.k.send(stream_);
+    layer.v.send(stream_);
+  }
+  for (Twin<PlanHeader>& plan : plans_) plan.send(stream_);
 }
 
 void Serving::poison_scratch() {

@@ -93,6 +93,11 @@ class Serving {
   [[nodiscard]] std::uint32_t faults() const { return *faults_.data(); }
   /// Outputs, log-sum-exps and sums of both sides forget what they held.
   void forget_results();
+  /// Numbers that the device reads (what was staged, its lengths, the page map) become others, any
+  /// at all; on the host they stay.
+  void scramble();
+  /// The device holds again what the host holds.
+  void restore();
   /// Scratch of all classes becomes NaN on the device.
   void poison_scratch();
   [[nodiscard]] cudaStream_t stream() const { return stream_; }

@@ -9,7 +9,8 @@ __global__ void append_tokens(Append a) {
   cuda::wait_for_predecessors();
   cuda::let_dependents_start();
   const int token = static_cast<int>(blockIdx.x);
-  if (token >= a.query_begin[*a.num_active]) return;
+  const int active = min(max(*a.num_active, 0), a.most_requests);
+  if (token >= a.query_begin[active]) return;
   const std::int64_t slot = a.slots[token];
   if (slot < 0) return;
   const std::int64_t page = slot / a.pool.page_tokens;
@@ -31,9 +32,10 @@ __global__ void append_tokens(Append a) {
 __global__ void advance_lengths(Advance a) {
   cuda::wait_for_predecessors();
   cuda::let_dependents_start();
-  const int active = *a.num_active;
+  const int active = min(max(*a.num_active, 0), a.most_requests);
   for (int b = static_cast<int>(threadIdx.x); b < active; b += static_cast<int>(blockDim.x)) {
-    a.lens[a.rows_of[b]] = a.out_lens[b];
+    const int row = a.rows_of[b];
+    if (row >= 0 && row < a.num_rows) a.lens[row] = a.out_lens[b];
   }
 }
 
@@ -73,12 +75,11 @@ cudaError_t launch_append(const Append& append, std::int32_t most_tokens, bool p
                 programmatic, stream);
 }
 
-cudaError_t launch_advance(const Advance& advance, std::int32_t most_requests, bool programmatic,
-                           cudaStream_t stream) {
+cudaError_t launch_advance(const Advance& advance, bool programmatic, cudaStream_t stream) {
   Advance copy = advance;
   void* arguments[] = {&copy};
-  return launch(reinterpret_cast<const void*>(advance_lengths), 1, most_requests < 32 ? 32 : 256,
-                arguments, programmatic, stream);
+  return launch(reinterpret_cast<const void*>(advance_lengths), 1, 64, arguments, programmatic,
+                stream);
 }
 
 cudaError_t launch_noise(std::uint32_t seed, int blocks, int most_us, cudaStream_t stream) {
