@@ -42,9 +42,12 @@ constexpr std::uint64_t kOpen = 1ull << 31;
 constexpr std::uint64_t kJoinedMask = kOpen - 1;
 constexpr std::size_t kAlignment = 64;
 
-// Some 20 us of pauses; longer than the gaps between the calls of a step, shorter than anybody
-// notices.
-constexpr int kSpins = 400;
+// Some 150 us of pauses, longer than the gaps within a step and between two steps, shorter than
+// anybody notices: waking a parked thread takes tens of microseconds.
+constexpr int kSpins = 3000;
+// The caller waits for threads that are at work; one that has lost its processor needs the
+// caller's.
+constexpr int kSpinsBeforeYield = 400;
 
 void pause_once() {
 #if defined(__x86_64__)
@@ -56,6 +59,12 @@ void pause_once() {
 
 struct FreeMemory {
   void operator()(std::byte* memory) const { std::free(memory); }
+};
+
+/// The ranges of one thread that nobody has taken yet.
+struct alignas(kAlignment) Share {
+  std::atomic<std::int64_t> next{0};
+  std::int64_t end = 0;
 };
 
 struct alignas(kAlignment) Workspace {
@@ -77,6 +86,7 @@ struct ThreadPool::State {
   std::condition_variable wake;
   std::vector<std::thread> threads;
   std::vector<Workspace> workspaces;
+  std::vector<Share> shares;  // One for each thread.
 
   static bool is_new(std::uint64_t word, std::uint64_t served) {
     return (word & kOpen) != 0 && (word >> 32) != served;
@@ -128,6 +138,7 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int threads) {
   }
   auto state = std::make_unique<State>();
   state->workspaces.resize(static_cast<std::size_t>(threads));
+  state->shares = std::vector<Share>(static_cast<std::size_t>(threads));
   std::unique_ptr<ThreadPool> pool(new ThreadPool(std::move(state)));
   for (int thread = 1; thread < threads; ++thread) {
     try {
@@ -201,7 +212,7 @@ void ThreadPool::run_erased(void (*call)(void*, int), void* context) {
   state.word.fetch_and(~kOpen, std::memory_order_acq_rel);
   int spin = 0;
   while ((state.word.load(std::memory_order_acquire) & kJoinedMask) != 0) {
-    if (++spin < kSpins) {
+    if (++spin < kSpinsBeforeYield) {
       pause_once();
     } else {
       sched_yield();
@@ -234,6 +245,34 @@ void ThreadPool::parallel_for_erased(std::int64_t count, std::int64_t grain,
       if (range >= total) return;
       const std::int64_t begin = range * grain;
       call(context, begin, begin + std::min(grain, count - begin), thread);
+    }
+  };
+  run(body);
+}
+
+void ThreadPool::parallel_shares_erased(std::int64_t count, std::int64_t grain,
+                                        void (*call)(void*, std::int64_t, std::int64_t, int),
+                                        void* context) {
+  grain = std::max<std::int64_t>(grain, 1);
+  if (count <= grain || threads() == 1) return parallel_for_erased(count, grain, call, context);
+  std::vector<Share>& shares = state_->shares;
+  const std::int64_t total = (count - 1) / grain + 1;
+  const auto number = static_cast<std::int64_t>(shares.size());
+  for (std::int64_t i = 0; i < number; ++i) {
+    Share& share = shares[static_cast<std::size_t>(i)];
+    share.next.store(total * i / number, std::memory_order_relaxed);
+    share.end = total * (i + 1) / number;
+  }
+  auto body = [&](int thread) {
+    for (std::int64_t i = 0; i < number; ++i) {
+      Share& share = shares[static_cast<std::size_t>((thread + i) % number)];
+      // Looked at first: a share that is used up is not written again.
+      while (share.next.load(std::memory_order_relaxed) < share.end) {
+        const std::int64_t range = share.next.fetch_add(1, std::memory_order_relaxed);
+        if (range >= share.end) break;
+        const std::int64_t begin = range * grain;
+        call(context, begin, begin + std::min(grain, count - begin), thread);
+      }
     }
   };
   run(body);

@@ -40,14 +40,17 @@ TEST(ThreadPool, EveryIndexOnceForAnyCountGrainAndTeam) {
       const std::int64_t count = std::uniform_int_distribution<int>(0, 200)(random);
       const std::int64_t grain = std::uniform_int_distribution<int>(0, 40)(random);
       std::vector<std::atomic<int>> hits(static_cast<std::size_t>(count));
-      pool->parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end, int thread) {
+      const auto body = [&](std::int64_t begin, std::int64_t end, int thread) {
         EXPECT_LT(begin, end);
         EXPECT_LE(end - begin, std::max<std::int64_t>(grain, 1));
         EXPECT_GE(thread, 0);
         EXPECT_LT(thread, threads);
         for (std::int64_t i = begin; i < end; ++i) hits[static_cast<std::size_t>(i)].fetch_add(1);
-      });
+      };
+      pool->parallel_for(count, grain, body);
       for (const auto& hit : hits) ASSERT_EQ(hit.load(), 1);
+      pool->parallel_shares(count, grain, body);
+      for (const auto& hit : hits) ASSERT_EQ(hit.load(), 2);
     }
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads claim chunks of weight rows that fit the first-level cache; all tokens are multiplied
-// with a chunk before the next one is read, so the weights come from memory once however many
-// tokens there are.
+// Threads take chunks of weight rows that fit the first-level cache, neighbours first; all tokens
+// are multiplied with a chunk before the next one is read, so the weights come from memory once
+// however many tokens there are.
 #include <algorithm>
 
 #include "base/check.h"
@@ -178,7 +178,7 @@ Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOpti
     quantize(x, inputs.forms[i], kernels, pool);
   }
 
-  pool.parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t, int thread) {
+  pool.parallel_shares(chunks, 1, [&](std::int64_t begin, std::int64_t, int thread) {
     const LinearPart* part = parts.data();
     while (begin >= count_chunks(part->weight)) begin -= count_chunks((part++)->weight);
     DotTask chunk;
