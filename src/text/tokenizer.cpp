@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "text/bpe/byte_level_encoder.h"
 #include "text/special_matcher.h"
+#include "text/spm/space_mark.h"
 #include "text/spm/spm_encoder.h"
 #include "text/utf8.h"
 #include "text/vocabulary.h"
@@ -85,7 +86,15 @@ Result<Tokenizer> Tokenizer::make(const TokenizerSpec& spec) {
     const TokenType type = parts->vocabulary.type(id);
     const std::string_view text = parts->vocabulary.bytes(id);
     if (text.empty()) continue;
-    if (type == TokenType::kUserDefined) ONEBEAT_RETURN_IF_ERROR(parts->always.add(text, id));
+    if (type == TokenType::kUserDefined) {
+      ONEBEAT_RETURN_IF_ERROR(parts->always.add(text, id));
+      if (!byte_level && text.find(' ') != std::string_view::npos) {
+        // In a text its spaces may also be marks.
+        const std::string marked = with_marks(text);
+        ONEBEAT_RETURN_IF_ERROR(parts->always.add(marked, id));
+        ONEBEAT_RETURN_IF_ERROR(parts->special.add(marked, id));
+      }
+    }
     if (type == TokenType::kUserDefined || type == TokenType::kControl ||
         type == TokenType::kUnknown) {
       ONEBEAT_RETURN_IF_ERROR(parts->special.add(text, id));

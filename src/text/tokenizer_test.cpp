@@ -173,8 +173,9 @@ TEST(Tokenizer, RefusesSpecsThatDoNotFitTogether) {
   const auto invalid = StatusCode::kInvalidArgument;
   refused([](Spec& s) { s.model = "rwkv"; }, StatusCode::kUnsupported,
           "'rwkv' is not known; known are gpt2");
-  refused([](Spec& s) { s.pre_tokenizer = "chatglm-bpe"; }, StatusCode::kUnsupported,
-          "'chatglm-bpe' is not known; known are gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen");
+  refused(
+      [](Spec& s) { s.pre_tokenizer = "chatglm-bpe"; }, StatusCode::kUnsupported,
+      "'chatglm-bpe' is not known; known are gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen");
   refused([](Spec& s) { s.tokens.clear(); }, invalid, "no tokens");
   refused([](Spec& s) { s.types.pop_back(); }, invalid, "1502 tokens but 1501 token types");
   refused([](Spec& s) { s.merges.push_back("nospace"); }, invalid, "is not two texts");

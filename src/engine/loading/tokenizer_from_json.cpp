@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tokenizer.json is a program of small parts. The few arrangements that byte-level BPE models use
-// are recognised as a whole; anything else is refused by name, because it would give other ids.
 #include "engine/loading/tokenizer_from_json.h"
 
 #include <algorithm>
@@ -11,113 +9,17 @@
 #include "base/error.h"
 #include "base/quoted.h"
 #include "engine/loading/end_texts.h"
+#include "engine/loading/json_parts.h"
+#include "engine/loading/tokenizer_arrangement.h"
 #include "json/json.h"
 #include "model/formats/mapped_file.h"
-#include "text/bpe/pre_tokenizer.h"
+#include "text/spm/space_mark.h"
 
 namespace onebeat {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kMostEndTokens = 64;
-
-constexpr std::string_view kLlama3Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-using MaybeValue = std::optional<JsonValue>;
-
-/// The member, or nothing if it is left out or null.
-MaybeValue present(JsonValue object, std::string_view member) {
-  const auto found = object.find(member);
-  return found && !found->is(JsonKind::kNull) ? found : std::nullopt;
-}
-
-/// The parts of a sequence of `member`s, or the one part itself.
-std::vector<JsonValue> parts_of(JsonValue value, std::string_view member) {
-  std::vector<JsonValue> parts;
-  const auto list = value.find(member);
-  if (!list || !list->is(JsonKind::kArray)) return {value};
-  for (std::size_t i = 0; i < list->size(); ++i) parts.push_back(list->at(i));
-  return parts;
-}
-
-Result<std::string_view> type_of(JsonValue part) {
-  return part.required<std::string_view>("type");
-}
-
-/// The rule of a Split before byte-level pieces.
-Result<std::string_view> rule_of_split(JsonValue split) {
-  ONEBEAT_ASSIGN_OR_RETURN(const auto behavior, split.required<std::string_view>("behavior"));
-  ONEBEAT_ASSIGN_OR_RETURN(const bool invert, split.optional<bool>("invert", false));
-  const auto pattern = split.find("pattern");
-  if (!pattern) return data_loss("a Split has no pattern");
-  ONEBEAT_ASSIGN_OR_RETURN(const auto regex, pattern->required<std::string_view>("Regex"));
-  if (behavior == "Isolated" && !invert) {
-    if (regex == kLlama3Split) return std::string_view("llama-bpe");
-    if (regex == kQwen2Split) return std::string_view("qwen2");
-  }
-  return unsupported("the Split by {} ({}) is not known; known are those of Llama 3 and Qwen2",
-                     quoted(regex), quoted(behavior));
-}
-
-/// The name of the rule that an arrangement of pre-tokenizers is.
-Result<std::string_view> rule_of(JsonValue root) {
-  const auto whole = present(root, "pre_tokenizer");
-  if (!whole) return unsupported("there is none; byte-level BPE has ByteLevel");
-  const std::vector<JsonValue> parts = parts_of(*whole, "pretokenizers");
-  std::string types;
-  for (const JsonValue part : parts) {
-    ONEBEAT_ASSIGN_OR_RETURN(const auto type, type_of(part));
-    if (!types.empty()) types += ' ';
-    types += type.substr(0, 32);
-  }
-  if (parts.empty() || parts.size() > 2 || *type_of(parts.back()) != "ByteLevel") {
-    return unsupported("{} is not known; known are ByteLevel alone, or after Split or Digits",
-                       quoted(std::string_view(types)));
-  }
-  ONEBEAT_ASSIGN_OR_RETURN(const bool space, parts.back().optional<bool>("add_prefix_space", true));
-  if (space) return unsupported("\"add_prefix_space\" is true; only false is implemented");
-  ONEBEAT_ASSIGN_OR_RETURN(const bool regex, parts.back().optional<bool>("use_regex", true));
-  if (parts.size() == 1 && regex) return std::string_view("gpt-2");
-  if (parts.size() == 2 && regex && *type_of(parts[0]) == "Digits") {
-    ONEBEAT_ASSIGN_OR_RETURN(const bool single,
-                             parts[0].optional<bool>("individual_digits", false));
-    if (single) return std::string_view("smollm");
-  }
-  if (parts.size() == 2 && !regex && *type_of(parts[0]) == "Split") return rule_of_split(parts[0]);
-  return unsupported("{} with these settings is not known", quoted(std::string_view(types)));
-}
-
-/// Whether text is composed (NFC) first.
-Result<bool> composes(JsonValue root) {
-  const auto normalizer = present(root, "normalizer");
-  if (!normalizer) return false;
-  const std::vector<JsonValue> parts = parts_of(*normalizer, "normalizers");
-  if (parts.empty()) return false;
-  ONEBEAT_ASSIGN_OR_RETURN(const auto type, type_of(parts[0]));
-  if (parts.size() > 1 || type != "NFC") {
-    return unsupported("{} is not implemented for byte-level BPE; NFC alone is", quoted(type));
-  }
-  return true;
-}
-
-Status check_model(JsonValue model) {
-  ONEBEAT_ASSIGN_OR_RETURN(const auto type, model.optional<std::string_view>("type", "BPE"));
-  ONEBEAT_ASSIGN_OR_RETURN(const bool fallback, model.optional<bool>("byte_fallback", false));
-  if (type != "BPE" || fallback) {
-    return unsupported("the tokenizer {}{} is not implemented; byte-level BPE is", quoted(type),
-                       fallback ? " with byte fallback (SentencePiece-style)" : "");
-  }
-  ONEBEAT_ASSIGN_OR_RETURN(const double dropout, model.optional<double>("dropout", 0.0));
-  if (dropout != 0) return unsupported("\"dropout\" is {}; only 0 is implemented", dropout);
-  for (const std::string_view member : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    ONEBEAT_ASSIGN_OR_RETURN(const auto affix, model.optional<std::string_view>(member, ""));
-    if (!affix.empty()) return unsupported("{} is {}", quoted(member), quoted(affix));
-  }
-  return {};
-}
 
 /// Puts tokens at their ids; every id at most once.
 class TokenTable {
@@ -166,7 +68,13 @@ Result<std::int64_t> id_of_added(JsonValue token) {
   return read_id(*id);
 }
 
-Status put_added(JsonValue token, TokenTable& table) {
+/// A run of space marks. In texts they stand for spaces, which merging joins.
+bool is_marks(std::string_view text) {
+  while (text.starts_with(kSpaceMark)) text.remove_prefix(kSpaceMark.size());
+  return text.empty();
+}
+
+Status put_added(JsonValue token, bool marks_spaces, TokenTable& table) {
   ONEBEAT_ASSIGN_OR_RETURN(const auto id, id_of_added(token));
   ONEBEAT_ASSIGN_OR_RETURN(const auto text, token.required<std::string_view>("content"));
   if (text.empty()) return data_loss("its \"content\" is empty");
@@ -175,10 +83,11 @@ Status put_added(JsonValue token, TokenTable& table) {
     if (set) return unsupported("{} of {} is not implemented", quoted(member), quoted(text));
   }
   ONEBEAT_ASSIGN_OR_RETURN(const bool special, token.optional<bool>("special", false));
+  if (marks_spaces && !special && is_marks(text)) return table.put(id, text, TokenType::kNormal);
   return table.put(id, text, special ? TokenType::kControl : TokenType::kUserDefined);
 }
 
-Status read_tokens(JsonValue root, JsonValue model, TokenizerSpec& spec) {
+Status read_tokens(JsonValue root, JsonValue model, bool marks_spaces, TokenizerSpec& spec) {
   const auto vocabulary = model.find("vocab");
   if (!vocabulary || !vocabulary->is(JsonKind::kObject)) {
     return data_loss("\"vocab\" of the model must be an object of ids");
@@ -203,11 +112,12 @@ Status read_tokens(JsonValue root, JsonValue model, TokenizerSpec& spec) {
   TokenTable table(spec);
   ONEBEAT_RETURN_IF_ERROR(table.reserve(vocabulary->size() + num_added, largest));
   for (std::size_t i = 0; i < vocabulary->size(); ++i) {
-    ONEBEAT_RETURN_IF_ERROR(
-        table.put(*read_id(vocabulary->at(i)), vocabulary->name(i), TokenType::kNormal));
+    const bool byte = marks_spaces && byte_of_token(vocabulary->name(i)) >= 0;
+    ONEBEAT_RETURN_IF_ERROR(table.put(*read_id(vocabulary->at(i)), vocabulary->name(i),
+                                      byte ? TokenType::kByte : TokenType::kNormal));
   }
   for (std::size_t i = 0; i < num_added; ++i) {
-    ONEBEAT_RETURN_IF_ERROR(put_added(added->at(i), table).with_context(context(i)));
+    ONEBEAT_RETURN_IF_ERROR(put_added(added->at(i), marks_spaces, table).with_context(context(i)));
   }
   return {};
 }
@@ -306,24 +216,22 @@ Result<Tokenizer> make_from_root(JsonValue root, const TokenizerHints& hints) {
   }
   const auto model = root.find("model");
   if (!model || !model->is(JsonKind::kObject)) return data_loss("\"model\" must be an object");
-  ONEBEAT_RETURN_IF_ERROR(check_model(*model));
+  ONEBEAT_ASSIGN_OR_RETURN(const TokenizerArrangement arrangement, read_arrangement(root, *model));
   TokenizerSpec spec;
-  spec.model = "gpt2";
-  const auto rule_name = rule_of(root);
-  if (!rule_name.ok()) return rule_name.status().with_context("the pre-tokenizer");
-  spec.pre_tokenizer = *rule_name;
-  const auto composed = composes(root);
-  if (!composed.ok()) return composed.status().with_context("the normalizer");
-  ONEBEAT_ASSIGN_OR_RETURN(const bool whole_words, model->optional<bool>("ignore_merges", false));
-  ONEBEAT_ASSIGN_OR_RETURN(const PreTokenizerRule* rule, find_pre_tokenizer_rule(*rule_name));
-  if (*composed != rule->compose || whole_words != rule->whole_words) {
-    return unsupported(
-        "the pre-tokenizer {} with {} normalizer and \"ignore_merges\" {} is not implemented",
-        *rule_name, *composed ? "an NFC" : "no", whole_words);
-  }
+  spec.model = arrangement.marks_spaces ? "llama" : "gpt2";
+  spec.pre_tokenizer = arrangement.pre_tokenizer;
+  spec.space_prefix = arrangement.space_prefix;
   std::string joined;
-  ONEBEAT_RETURN_IF_ERROR(read_tokens(root, *model, spec));
+  ONEBEAT_RETURN_IF_ERROR(read_tokens(root, *model, arrangement.marks_spaces, spec));
   ONEBEAT_RETURN_IF_ERROR(read_merges(*model, joined, spec));
+  if (arrangement.marks_spaces) {
+    if (spec.merges.empty()) return data_loss("there are no merges");
+    ONEBEAT_ASSIGN_OR_RETURN(const auto unknown,
+                             model->optional<std::string_view>("unk_token", ""));
+    if (!unknown.empty()) {
+      ONEBEAT_ASSIGN_OR_RETURN(spec.unknown, id_of(spec, unknown));
+    }
+  }
   const auto begin = begin_of_template(root, spec);
   if (!begin.ok()) return begin.status().with_context("the post-processor");
   spec.bos = *begin;

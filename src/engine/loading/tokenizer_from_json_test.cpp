@@ -168,7 +168,9 @@ TEST(TokenizerFromJson, NamesWhatIsNotImplemented) {
                    StatusCode::kUnsupported, says);
   };
   model("type", "\"Unigram\"", "the tokenizer \"Unigram\" is not implemented");
-  model("byte_fallback", "true", "SentencePiece-style");
+  model("byte_fallback", "true",
+        "the pre-tokenizer: \"ByteLevel\" in this place is not implemented for BPE with byte "
+        "fallback");
   model("dropout", "0.1", "\"dropout\" is 0.1");
   model("end_of_word_suffix", "\"</w>\"", "\"end_of_word_suffix\" is \"</w>\"");
   model("ignore_merges", "true", "gpt-2 with no normalizer and \"ignore_merges\" true");

@@ -21,6 +21,13 @@ inline void append_unmarked(std::string_view text, std::string& out) {
   out.append(text);
 }
 
+/// `text` with a mark for each space.
+[[nodiscard]] inline std::string with_marks(std::string_view text) {
+  std::string out;
+  for (const char c : text) c == ' ' ? out.append(kSpaceMark) : out.append(1, c);
+  return out;
+}
+
 /// The byte that a token such as "<0x0A>" stands for, or -1.
 [[nodiscard]] inline int byte_of_token(std::string_view text) {
   const auto digit = [](char c) {
