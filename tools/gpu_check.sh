@@ -61,13 +61,16 @@ fi
 say benchmarks
 for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular}; do
   case $what in
-    isolated) arguments=(prepare --set isolated) ;;
-    irregular) arguments=(attention --set irregular) ;;
-    *) arguments=("$what") ;;
+    isolated) command=("$root/bin/onebeat" bench prepare --set isolated --device "$device" --format json)
+      if [ "$device" = cuda:0 ] && python3 -c 'import torch, triton' 2>/dev/null; then
+        command=(python3 bench/peers/isolated_metadata.py "$root/bin/onebeat")  # beside its peers
+      fi ;;
+    irregular) command=("$root/bin/onebeat" bench attention --set irregular --device "$device" --format json) ;;
+    *) command=("$root/bin/onebeat" bench "$what" --device "$device" --format json) ;;
   esac
   out="$results/$(date -u +%F)-$what-gpu.json"
   begin=$SECONDS
-  if timeout "$(left 150)" "$root/bin/onebeat" bench "${arguments[@]}" --device "$device" --format json >"$out" 2>"$results/$what.err" &&
+  if timeout "$(left 150)" "${command[@]}" >"$out" 2>"$results/$what.err" &&
     python3 tools/gpu_result.py "$out" "$hash" "$commit"; then
     passed=$((passed + 1)); echo "    $((SECONDS - begin))s"
   else
