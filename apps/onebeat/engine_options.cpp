@@ -21,8 +21,11 @@ EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions chosen;
   chosen.threads = options.threads;
   chosen.context_tokens = options.context;
+  chosen.batch_invariant = options.batch_invariant;
   chosen.max_requests = options.max_requests;
   chosen.reuse_prefixes = options.reuse_prefixes;
+  chosen.prefill_chunk_beside_decode =
+      options.prefill_chunk_beside_decode.value_or(chosen.prefill_chunk_beside_decode);
   chosen.compute = options.compute == "f32" ? ComputeMode::kF32 : ComputeMode::kAuto;
   if (options.kv_type == "f32") chosen.kv_type = KvType::kF32;
   if (options.kv_type == "f16") chosen.kv_type = KvType::kF16;
@@ -60,6 +63,8 @@ void add_model_options(CLI::App* command, ModelOptions& options) {
       ->check(CLI::Range(1, ThreadPool::kMaxThreads));
   command->add_option("--context", options.context,
                       "Most tokens of prompt and reply; without it the model's own, at most 8192");
+  command->add_flag("--batch-invariant", options.batch_invariant,
+                    "A reply's bits do not depend on what is computed beside or before it");
 }
 
 Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options) {

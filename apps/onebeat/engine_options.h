@@ -21,12 +21,15 @@ struct ModelOptions {
   std::string isa = "auto";
   std::optional<int> threads;
   std::optional<std::int64_t> context;
+  bool batch_invariant = false;
   // Not options of the command line; the command sets them.
   std::int32_t max_requests = 1;
   bool reuse_prefixes = true;
+  std::optional<std::int32_t> prefill_chunk_beside_decode;
 };
 
-/// Adds --model, --device, --compute, --kv-type, --isa, --threads and --context.
+/// Adds --model, --device, --compute, --kv-type, --isa, --threads, --context and
+/// --batch-invariant.
 void add_model_options(CLI::App* command, ModelOptions& options);
 
 struct LoadedModel {

@@ -2,6 +2,7 @@
 // `onebeat generate`: completes a prompt, as it is or as a message, and says where the time went.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -27,9 +28,12 @@
 namespace onebeat::cli {
 namespace {
 
+/// Prompts that are computed at once; more wait.
+constexpr std::size_t kMostAtOnce = 16;
+
 struct GenerateOptions {
   ModelOptions model;
-  std::optional<std::string> prompt;
+  std::vector<std::string> prompts;
   std::string file;
   std::int32_t max_tokens = 64;
   float temperature = 0.8f;
@@ -54,6 +58,21 @@ std::string timings_line(const GenerateResult& result, double load_ms, std::uint
       timings.prompt_tokens, timings.prefill_tokens_per_second(), result.tokens.size(),
       to_string(result.finish_reason), timings.decode_tokens_per_second(), timings.first_token_ms,
       load_ms, engine.counters().plans_made, engine.threads(), to_string(engine.isa()), seed);
+}
+
+/// Of several prompts together.
+std::string totals_line(std::size_t prompts, double ms, double load_ms, std::uint64_t seed,
+                        const Engine& engine) {
+  const EngineCounters counters = engine.counters();
+  return fmt::format(
+      "{} prompts, {} tokens ({} more cached) | replies {} tokens | {:.1f} tok/s in all, {} steps "
+      "| "
+      "load {:.1f} ms | {} plans, {} threads, {}, seed {}\n",
+      prompts, counters.computed_prompt_tokens, counters.cached_prompt_tokens,
+      counters.generated_tokens,
+      static_cast<double>(counters.computed_prompt_tokens + counters.generated_tokens) * 1e3 / ms,
+      counters.steps, load_ms, counters.plans_made, engine.threads(), to_string(engine.isa()),
+      seed);
 }
 
 std::string report_json(const std::vector<std::int32_t>& prompt, const GenerateResult& result,
@@ -92,49 +111,87 @@ Result<std::vector<std::int32_t>> encode_prompt(const GenerateOptions& options,
   return tokenizer.encode(text, encode);
 }
 
-Status run_generate(const GenerateOptions& options) {
-  using Clock = std::chrono::steady_clock;
-  ONEBEAT_ASSIGN_OR_RETURN(StopStrings stops, StopStrings::make(options.stops));
-  std::string prompt_text;
-  if (options.prompt.has_value()) {
-    prompt_text = *options.prompt;
-  } else {
-    ONEBEAT_ASSIGN_OR_RETURN(prompt_text, read_input(options.file));
+Result<std::vector<std::string>> read_prompts(const GenerateOptions& options) {
+  std::vector<std::string> prompts = options.prompts;
+  if (prompts.empty()) {
+    ONEBEAT_ASSIGN_OR_RETURN(std::string text, read_input(options.file));
+    prompts.push_back(std::move(text));
   }
-  if (prompt_text.empty())
-    return invalid_argument("the prompt is empty; it needs at least one character");
+  for (const std::string& prompt : prompts) {
+    if (prompt.empty())
+      return invalid_argument("the prompt is empty; it needs at least one character");
+  }
+  return prompts;
+}
+
+/// A reply that is alone is shown as it comes, one of several when all are there.
+void show(const GenerateOptions& options, std::size_t index,
+          const std::vector<std::int32_t>& prompt, const GenerateResult& result,
+          const std::string& text, double load_ms, std::uint64_t seed) {
+  std::string shown;
+  if (options.format == "json") {
+    shown = report_json(prompt, result, text, load_ms, seed);
+  } else if (options.prompts.size() > 1) {
+    shown = fmt::format("{}== {} ==\n{}\n", index == 0 ? "" : "\n", index + 1, text);
+  }
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+}
+
+Status run_generate(GenerateOptions options) {
+  using Clock = std::chrono::steady_clock;
+  const auto ms_since = [](Clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  };
+  ONEBEAT_ASSIGN_OR_RETURN(const StopStrings stops, StopStrings::make(options.stops));
+  ONEBEAT_ASSIGN_OR_RETURN(const std::vector<std::string> texts, read_prompts(options));
 
   const Clock::time_point begin = Clock::now();
+  options.model.max_requests = static_cast<std::int32_t>(std::min(texts.size(), kMostAtOnce));
   ONEBEAT_ASSIGN_OR_RETURN(const LoadedModel model, load_model(options.model));
-  const double load_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  const double load_ms = ms_since(begin);
 
-  ONEBEAT_ASSIGN_OR_RETURN(const std::vector<std::int32_t> prompt,
-                           encode_prompt(options, *model.tokenizer, prompt_text));
   const std::vector<std::int32_t> ends = end_tokens(*model.tokenizer);
-
-  GenerateRequest request;
-  request.prompt = prompt;
-  request.max_tokens = options.max_tokens;
-  if (!options.ignore_eos) request.stop_tokens = ends;
-  request.sampling = {options.temperature, options.top_k, options.top_p, options.min_p,
-                      options.seed.value_or(std::random_device()())};
-  const bool json = options.format == "json";
-  ReplyText reply(*model.tokenizer, std::move(stops), !json);
-  request.on_token = [&reply](std::int32_t token) { return reply.append(token); };
+  const std::uint64_t seed = options.seed.value_or(std::random_device()());
+  const bool streams = options.format != "json" && texts.size() == 1;
+  std::vector<std::vector<std::int32_t>> prompts;
+  std::vector<ReplyText> replies;
+  for (const std::string& text : texts) {
+    ONEBEAT_ASSIGN_OR_RETURN(std::vector<std::int32_t> prompt,
+                             encode_prompt(options, *model.tokenizer, text));
+    prompts.push_back(std::move(prompt));
+    replies.emplace_back(*model.tokenizer, stops, streams);
+  }
+  std::vector<GenerateRequest> requests(texts.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    GenerateRequest& request = requests[i];
+    request.prompt = prompts[i];
+    request.max_tokens = options.max_tokens;
+    if (!options.ignore_eos) request.stop_tokens = ends;
+    request.sampling = {options.temperature, options.top_k, options.top_p, options.min_p, seed};
+    request.on_token = [&reply = replies[i]](std::int32_t token) { return reply.append(token); };
+    request.cancelled = interrupted;
+  }
   catch_interrupts();
-  request.cancelled = interrupted;
+  const Clock::time_point started = Clock::now();
+  const std::vector<Result<GenerateResult>> results = model.engine->generate(requests);
+  const double ms = ms_since(started);
 
-  ONEBEAT_ASSIGN_OR_RETURN(const GenerateResult result, model.engine->generate(request));
-  ONEBEAT_RETURN_IF_ERROR(reply.finish());
-  if (json) {
-    const std::string report =
-        report_json(prompt, result, reply.text(), load_ms, request.sampling.seed);
-    std::fwrite(report.data(), 1, report.size(), stdout);
+  bool cancelled = false;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (!results[i].ok()) {
+      return texts.size() == 1 ? results[i].status()
+                               : results[i].status().with_context(fmt::format("prompt {}", i + 1));
+    }
+    ONEBEAT_RETURN_IF_ERROR(replies[i].finish());
+    show(options, i, prompts[i], *results[i], replies[i].text(), load_ms, seed);
+    cancelled |= results[i]->finish_reason == FinishReason::kCancelled;
   }
   std::fflush(stdout);
-  std::fputs(timings_line(result, load_ms, request.sampling.seed, *model.engine).c_str(), stderr);
-  if (result.finish_reason == FinishReason::kCancelled)
-    return {StatusCode::kCancelled, "interrupted"};
+  const std::string line = texts.size() == 1
+                               ? timings_line(*results[0], load_ms, seed, *model.engine)
+                               : totals_line(texts.size(), ms, load_ms, seed, *model.engine);
+  std::fputs(line.c_str(), stderr);
+  if (cancelled) return {StatusCode::kCancelled, "interrupted"};
   return {};
 }
 
@@ -157,7 +214,7 @@ void add_sampling_options(CLI::App* command, GenerateOptions& options) {
 
 /// Values that parse but cannot be meant are wrong usage.
 void refuse_impossible(const GenerateOptions& options) {
-  if (!options.prompt.has_value() && options.file.empty())
+  if (options.prompts.empty() && options.file.empty())
     throw CLI::RequiredError("--prompt TEXT or --file FILE");
   const Status sampling =
       validate(SamplingParams{options.temperature, options.top_k, options.top_p, options.min_p, 0});
@@ -170,7 +227,11 @@ void add_generate_command(CLI::App& app, Outcome& outcome) {
   const auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Completes a prompt with a model");
   add_model_options(command, options->model);
-  CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The text to complete");
+  CLI::Option* prompt =
+      command
+          ->add_option("-p,--prompt", options->prompts,
+                       "The text to complete; given several times, all are computed together")
+          ->allow_extra_args(false);
   command
       ->add_option("-f,--file", options->file,
                    "Takes the prompt from this file; - is standard input")

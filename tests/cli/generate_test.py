@@ -72,6 +72,24 @@ class Generate(program.ProgramTest):
         self.assertEqual(drawn(7), drawn(7))
         self.assertNotEqual(drawn(7), drawn(8))
 
+    def test_prompts_together_as_alone(self):
+        prompts = ["Once", "The capital of France is", "Once upon a time"]
+        common = ["generate", "-m", "smollm2", "-n", "12", "--temperature", "0.9", "--seed", "5", "--batch-invariant"]
+        alone = [json.loads(self.output_of(*common, "-p", prompt, "--format", "json")) for prompt in prompts]
+        several = [word for prompt in prompts for word in ("-p", prompt)]
+        together = [json.loads(line) for line in self.output_of(*common, *several, "--format", "json").splitlines()]
+        self.assertEqual([reply["tokens"] for reply in together], [reply["tokens"] for reply in alone])
+        text = self.output_of(*common, *several)
+        self.assertEqual(text, "".join(f"{'' if i == 0 else chr(10)}== {i + 1} ==\n{reply['text']}\n"
+                                       for i, reply in enumerate(alone)))
+
+    def test_bench_step_alone_and_together(self):
+        for batch in ("1", "3"):
+            report = json.loads(self.output_of("bench", "step", "-m", "smollm2", "--contexts", "9", "--tokens", "3",
+                                               "--repeats", "1", "--batch", batch, "--format", "json"))
+            self.assertEqual(report["batch"], int(batch))
+            self.assertGreater(report["results"][0]["decode_tok_s"], 0)
+
     def test_refusals(self):
         self.assert_error(1, "prompt is empty", *REQUEST, "-p", "")
         self.assert_error(1, ["tokens; the context has room for 4"], *REQUEST, "-p", "one two three four five six",

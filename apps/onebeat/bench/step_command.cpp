@@ -3,6 +3,8 @@
 // read bandwidth.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -24,6 +26,7 @@ struct StepOptions {
   std::vector<std::int32_t> contexts = {16, 512, 2048};
   std::int32_t tokens = 64;
   std::int32_t repeats = 3;
+  std::int32_t batch = 1;
   std::string format = "text";
 };
 
@@ -32,39 +35,101 @@ struct Measured {
   double prefill_tok_s = 0;
   double decode_tok_s = 0;
   double decode_slowest_tok_s = 0;
-  double bytes_per_token = 0;  ///< Weights, and the KV of the mean context of the decoded tokens.
-  double share = 0;            ///< bytes_per_token * decode_tok_s / measured bandwidth.
+  double bytes_per_step = 0;  ///< Weights, and each request's KV at its mean context.
+  double share = 0;           ///< bytes_per_step * steps per second / measured bandwidth.
 };
 
-/// Ids that repeat nothing a model could make easier.
-std::vector<std::int32_t> make_prompt(std::int32_t tokens, std::int32_t vocabulary) {
+/// Tokens of prompts in a step.
+constexpr std::int32_t kPrefillChunk = 256;
+
+/// Ids that repeat nothing a model could make easier; no two requests begin alike.
+std::vector<std::int32_t> make_prompt(std::int32_t tokens, std::int32_t request,
+                                      std::int32_t vocabulary) {
   std::vector<std::int32_t> prompt;
   for (std::int64_t i = 0; i < tokens; ++i)
-    prompt.push_back(static_cast<std::int32_t>(i * 7919 % vocabulary));
+    prompt.push_back(static_cast<std::int32_t>((i * 7919 + request * 104729) % vocabulary));
   return prompt;
+}
+
+/// Steps that decode while the last prompts are being computed.
+std::int32_t steps_before_all_decode(const StepOptions& options, std::int32_t context) {
+  return static_cast<std::int32_t>(std::int64_t{options.batch} * context / kPrefillChunk) + 2;
+}
+
+struct Speed {
+  double prefill_tok_s = 0;
+  double decode_tok_s = 0;
+};
+
+/// All prompts are computed first; then the steps in which all requests decode are timed.
+Result<Speed> run_together(Engine& engine, const StepOptions& options, std::int32_t context) {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
+  std::int32_t decoding = 0;
+  std::int64_t tokens = 0;
+  Status failure;
+  std::vector<RequestId> ids;
+  const Clock::time_point begin = Clock::now();
+  for (std::int32_t i = 0; i < options.batch; ++i) {
+    Request request;
+    request.prompt = make_prompt(context, i, engine.facts().vocabulary);
+    request.max_tokens = options.tokens + steps_before_all_decode(options, context) + 1;
+    request.on_event = [&, first = true](const TokenEvent& event) mutable {
+      if (event.failure != nullptr) failure = *event.failure;
+      tokens += event.token != kNoToken ? 1 : 0;
+      decoding += first ? 1 : 0;
+      first = false;
+      return true;
+    };
+    ONEBEAT_ASSIGN_OR_RETURN(const RequestId id, engine.submit(std::move(request)));
+    ids.push_back(id);
+  }
+  while (decoding < options.batch) engine.step();
+  Speed speed;
+  speed.prefill_tok_s =
+      static_cast<double>(options.batch) * context / std::max(1e-9, seconds_since(begin));
+  const Clock::time_point decode_begin = Clock::now();
+  const std::int64_t before = tokens;
+  for (std::int32_t step = 0; step < options.tokens; ++step) engine.step();
+  speed.decode_tok_s = static_cast<double>(tokens - before) / seconds_since(decode_begin);
+  for (const RequestId id : ids) static_cast<void>(engine.cancel(id));
+  while (engine.step()) {
+  }
+  if (!failure.ok()) return failure;
+  return speed;
+}
+
+Result<Speed> run_alone(Engine& engine, const StepOptions& options, std::int32_t context) {
+  const std::vector<std::int32_t> prompt = make_prompt(context, 0, engine.facts().vocabulary);
+  GenerateRequest request;
+  request.prompt = prompt;
+  request.max_tokens = options.tokens + 1;
+  ONEBEAT_ASSIGN_OR_RETURN(const GenerateResult result, engine.generate(request));
+  return Speed{result.timings.prefill_tokens_per_second(),
+               result.timings.decode_tokens_per_second()};
 }
 
 /// The best of some runs: what the machine can do; the slowest says how much others were in the
 /// way.
 Result<Measured> measure(Engine& engine, const StepOptions& options, std::int32_t context,
                          double bytes_per_second) {
-  const std::vector<std::int32_t> prompt = make_prompt(context, engine.facts().vocabulary);
   Measured best;
   best.context = context;
   for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {
-    GenerateRequest request;
-    request.prompt = prompt;
-    request.max_tokens = options.tokens + 1;
-    ONEBEAT_ASSIGN_OR_RETURN(const GenerateResult result, engine.generate(request));
-    const double decode = result.timings.decode_tokens_per_second();
-    best.prefill_tok_s = std::max(best.prefill_tok_s, result.timings.prefill_tokens_per_second());
-    best.decode_slowest_tok_s = repeat == 0 ? decode : std::min(best.decode_slowest_tok_s, decode);
-    best.decode_tok_s = std::max(best.decode_tok_s, decode);
+    ONEBEAT_ASSIGN_OR_RETURN(const Speed speed, options.batch == 1
+                                                    ? run_alone(engine, options, context)
+                                                    : run_together(engine, options, context));
+    best.prefill_tok_s = std::max(best.prefill_tok_s, speed.prefill_tok_s);
+    best.decode_slowest_tok_s =
+        repeat == 0 ? speed.decode_tok_s : std::min(best.decode_slowest_tok_s, speed.decode_tok_s);
+    best.decode_tok_s = std::max(best.decode_tok_s, speed.decode_tok_s);
   }
-  best.bytes_per_token =
-      static_cast<double>(engine.facts().bytes_per_pass) +
-      static_cast<double>(engine.facts().kv_bytes_per_token) * (context + options.tokens / 2.0);
-  best.share = best.bytes_per_token * best.decode_tok_s / bytes_per_second;
+  best.bytes_per_step = static_cast<double>(engine.facts().bytes_per_pass) +
+                        static_cast<double>(engine.facts().kv_bytes_per_token) * options.batch *
+                            (context + options.tokens / 2.0);
+  best.share = best.bytes_per_step * best.decode_tok_s / options.batch / bytes_per_second;
   return best;
 }
 
@@ -73,21 +138,22 @@ std::string to_json(const StepOptions& options, const Engine& engine, double rea
   std::string json = fmt::format(
       "{{\"bench\":\"step\",\"device\":\"cpu\",\"cpu\":{},\"threads\":{},\"isa\":\"{}\","
       "\"compute\":\"{}\","
-      "\"date\":\"{}\",\"version\":\"{}\",\"model\":{},\"limit\":\"bytes per token at the read "
+      "\"date\":\"{}\",\"version\":\"{}\",\"model\":{},\"limit\":\"bytes per step at the read "
       "bandwidth of the same "
       "threads, same "
-      "run\",\"read_gb_per_s\":{:.3f},\"decode_tokens\":{},\"repeats\":{},\"results\":[",
+      "run\",\"read_gb_per_s\":{:.3f},\"decode_tokens\":{},\"repeats\":{},\"batch\":{},\"results\":"
+      "[",
       json_quoted(cpu_name()), engine.threads(), to_string(engine.isa()), options.model.compute,
       today(), ONEBEAT_VERSION, json_quoted(engine.facts().name), read, options.tokens,
-      options.repeats);
+      options.repeats, options.batch);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const Measured& row = rows[i];
     json += fmt::format(
         "{}{{\"context\":{},\"prefill_tok_s\":{:.1f},\"decode_tok_s\":{:.2f},\"decode_slowest_tok_"
         "s\":{:.2f},"
-        "\"bytes_per_token\":{:.0f},\"share\":{:.3f}}}",
+        "\"bytes_per_step\":{:.0f},\"share\":{:.3f}}}",
         i == 0 ? "" : ",", row.context, row.prefill_tok_s, row.decode_tok_s,
-        row.decode_slowest_tok_s, row.bytes_per_token, row.share);
+        row.decode_slowest_tok_s, row.bytes_per_step, row.share);
   }
   return json + "]}\n";
 }
@@ -96,16 +162,30 @@ std::string to_text(const Engine& engine, double read, const std::vector<Measure
   std::string text =
       fmt::format("{}, {} threads, {}; reads {:.2f} GB/s\n{:>8} {:>14} {:>13} {:>13} {:>9} {:>6}\n",
                   cpu_name(), engine.threads(), to_string(engine.isa()), read, "context",
-                  "prefill tok/s", "decode tok/s", "(slowest)", "MB/token", "share");
+                  "prefill tok/s", "decode tok/s", "(slowest)", "MB/step", "share");
   for (const Measured& row : rows) {
     text += fmt::format("{:>8} {:>14.1f} {:>13.2f} {:>13.2f} {:>9.2f} {:>6.2f}\n", row.context,
                         row.prefill_tok_s, row.decode_tok_s, row.decode_slowest_tok_s,
-                        row.bytes_per_token * 1e-6, row.share);
+                        row.bytes_per_step * 1e-6, row.share);
   }
   return text;
 }
 
-Status run_step(const StepOptions& options) {
+/// Room for the batch, and no more, unless the caller said.
+void fit_context(StepOptions& options) {
+  if (options.batch == 1) return;
+  options.model.max_requests = options.batch;
+  if (options.model.context.has_value()) return;
+  std::int64_t most = 0;
+  for (const std::int32_t context : options.contexts) {
+    most = std::max<std::int64_t>(most, std::int64_t{context} + options.tokens + 1 +
+                                            steps_before_all_decode(options, context));
+  }
+  options.model.context = most;
+}
+
+Status run_step(StepOptions options) {
+  fit_context(options);
   ONEBEAT_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load_engine(options.model));
   double read = 0;
   {
@@ -129,8 +209,8 @@ Status run_step(const StepOptions& options) {
 void add_bench_step_command(CLI::App& bench, Outcome& outcome) {
   const auto options = std::make_shared<StepOptions>();
   options->model.reuse_prefixes = false;  // every run computes its prompt
-  CLI::App* command =
-      bench.add_subcommand("step", "Prompts and decode steps of a model, one request");
+  options->model.prefill_chunk_beside_decode = kPrefillChunk;
+  CLI::App* command = bench.add_subcommand("step", "Prompts and decode steps of a model");
   add_model_options(command, options->model);
   command
       ->add_option("--contexts", options->contexts, "Tokens of the prompt before the decoded ones")
@@ -139,6 +219,11 @@ void add_bench_step_command(CLI::App& bench, Outcome& outcome) {
       ->capture_default_str();
   command->add_option("--tokens", options->tokens, "Decode steps of each run")
       ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--batch", options->batch,
+                   "Requests that decode together; tokens per second are those of all")
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command->add_option("--repeats", options->repeats, "Runs of each context; the best counts")
       ->check(CLI::Range(1, 1000))
