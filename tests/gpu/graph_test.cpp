@@ -156,6 +156,18 @@ TEST_F(CudaGraphTest, ManyQueryRowsOfAKvHead) {
   }
 }
 
+// For kernels of others, and for ours: tables [B, pages] made in every step.
+TEST_F(CudaGraphTest, TablesMadeByTheStep) {
+  for (const TableContract tables : {TableContract::kLive, TableContract::kDense}) {
+    ServingOptions options = full_and_windowed();
+    options.tables = tables;
+    options.seed = 8;
+    Serving serving(options, stream());
+    serve(serving, 12, 126, 42);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_F(CudaGraphTest, OrdinaryLaunchesGiveTheSame) {
   for (const CudaOverlap overlap : {CudaOverlap::kNone, CudaOverlap::kLaunch}) {
     ServingOptions options = full_and_windowed();

@@ -298,6 +298,8 @@ void Serving::expect_same(bool with_oracle) {
   ASSERT_EQ(faults(), 0u);
   ASSERT_TRUE(sums_.equal(stream_)) << "lengths, sums, positions or slots";
   ASSERT_TRUE(page_rows_.equal(stream_)) << "page rows";
+  ASSERT_TRUE(table_.equal(stream_)) << "page table";
+  ASSERT_TRUE(window_table_.equal(stream_)) << "window table";
   ASSERT_TRUE(lens_.equal(stream_)) << "device-owned lengths";
   for (std::size_t c = 0; c < plans_.size(); ++c) {
     ASSERT_TRUE(plans_[c].equal(stream_)) << "plan of class " << c;

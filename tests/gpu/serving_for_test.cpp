@@ -99,6 +99,8 @@ void Serving::make_step() {
   for (auto& slot : ring_) slot = value_of(PinnedBuffer<std::int32_t>::allocate(staging_.size));
   lens_ = Twin<std::int32_t>(size(num_rows_), 0, stream_);
   page_rows_ = Twin<std::int32_t>(owned_.size(), kNoPage, stream_);
+  table_ = Twin<std::int32_t>(most * size(columns_), kUntouched, stream_);
+  window_table_ = Twin<std::int32_t>(most * size(columns_), kUntouched, stream_);
   sums_ = Twin<std::int32_t>(3 * most + 2 + 2 * size(most_tokens_), kUntouched, stream_);
 }
 
@@ -128,6 +130,13 @@ StepArguments Serving::arguments(bool on_device) {
   step.cu_seqlens_k = {sums + 2 * most + 1, most + 1, 1};
   step.positions = {sums + 3 * most + 2, most_tokens_, 1};
   step.slots = {sums + 3 * most + 2 + most_tokens_, most_tokens_, 1};
+  if (options_.tables != TableContract::kNone) {
+    step.tables = options_.tables;
+    step.dense_pages = columns_ - 1;
+    step.page_table = {at(table_), most, columns_, columns_};
+    step.window_table = {at(window_table_), most, columns_, columns_};
+    step.window_identity = true;
+  }
   for (std::size_t c = 0; c < plans_.size(); ++c) {
     step.plans[c] =
         reinterpret_cast<std::byte*>(on_device ? plans_[c].device.data() : plans_[c].host.data());
@@ -140,6 +149,18 @@ KvPool Serving::pool(Layer& layer, bool on_device) {
   return make_kv_pool(geometry(layer.of_class), options_.layout, num_pages_,
                       on_device ? layer.k.device.data() : layer.k.host.data(),
                       on_device ? layer.v.device.data() : layer.v.host.data());
+}
+
+PageMap Serving::pages_of(const Layer& layer, bool on_device) {
+  const auto at = [on_device](Twin<std::int32_t>& twin) {
+    return on_device ? twin.device.data() : twin.host.data();
+  };
+  if (options_.tables == TableContract::kNone) {
+    return {at(page_rows_), columns_, num_rows_, columns_, at(staged_) + staging_.rows_of};
+  }
+  const bool windowed = geometry(layer.of_class).window_left >= 0;
+  return {at(windowed ? window_table_ : table_), columns_, options_.most_requests, columns_,
+          nullptr};
 }
 
 Status Serving::enqueue_prepare(cudaStream_t s) {
@@ -180,8 +201,7 @@ CudaAttentionLaunch Serving::device_launch(Layer& layer) {
   launch.lse = {layer.lse.data(), static_cast<std::int64_t>(layer.lse.size()), 0, g.num_heads, 1};
   launch.score.scale = 1.0f / std::sqrt(static_cast<float>(g.head_dim));
   launch.kv = pool(layer, true);
-  launch.pages = {page_rows_.device.data(), columns_, num_rows_, columns_,
-                  staged_.device.data() + staging_.rows_of};
+  launch.pages = pages_of(layer, true);
   launch.overlap = options_.overlap;
   launch.faults = faults_.data();
   return launch;
@@ -196,8 +216,7 @@ AttentionLaunch Serving::host_launch(Layer& layer) {
                 g.num_heads, 1};
   launch.score.scale = 1.0f / std::sqrt(static_cast<float>(g.head_dim));
   launch.kv = pool(layer, false);
-  launch.pages = {page_rows_.host.data(), columns_, num_rows_, columns_,
-                  staged_.host.data() + staging_.rows_of};
+  launch.pages = pages_of(layer, false);
   return launch;
 }
 
@@ -237,6 +256,10 @@ void Serving::poison_scratch() {
 void Serving::forget_results() {
   std::fill(sums_.host.begin(), sums_.host.end(), kUntouched);
   sums_.send(stream_);
+  for (Twin<std::int32_t>* table : {&table_, &window_table_}) {
+    std::fill(table->host.begin(), table->host.end(), kUntouched);
+    table->send(stream_);
+  }
   for (Layer& layer : layers_) {
     EXPECT_TRUE(layer.out.fill_bytes(0xff, stream_).ok());
     EXPECT_TRUE(layer.lse.fill_bytes(0xff, stream_).ok());

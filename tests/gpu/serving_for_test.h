@@ -27,6 +27,9 @@ struct ServingOptions {
   std::int32_t prompt = 400;              ///< Longest prompt.
   bool unequal_query_tokens = false;      ///< T_b from 0 to the largest, else always the largest.
   bool free_behind_windows = false;       ///< Pages that no window reaches any more go to others.
+  /// Attention reads tables that prepare_step makes (classes with a window the window table)
+  /// instead of the page map's rows.
+  TableContract tables = TableContract::kNone;
   KvLayout layout = KvLayout::kNhd;
   CudaOverlap overlap = CudaOverlap::kEarlyLoads;
   std::string_view variant = {};
@@ -126,6 +129,7 @@ class Serving {
   void make_step();
   [[nodiscard]] StepArguments arguments(bool on_device);
   [[nodiscard]] KvPool pool(Layer& layer, bool on_device);
+  [[nodiscard]] PageMap pages_of(const Layer& layer, bool on_device);
   Status enqueue_prepare(cudaStream_t s);
   Status enqueue_layers(cudaStream_t s, bool advance);
   [[nodiscard]] CudaAttentionLaunch device_launch(Layer& layer);
@@ -163,7 +167,7 @@ class Serving {
   std::vector<CudaDecodeAttention> attention_;
   std::unique_ptr<ThreadPool> threads_;
   Staging staging_{};
-  Twin<std::int32_t> staged_, lens_, page_rows_, sums_;
+  Twin<std::int32_t> staged_, lens_, page_rows_, sums_, table_, window_table_;
   PinnedBuffer<std::int32_t> ring_[2];
   std::uint64_t steps_ = 0;
   std::vector<Twin<PlanHeader>> plans_;
