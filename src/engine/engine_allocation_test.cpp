@@ -22,40 +22,43 @@ void* counted(std::size_t bytes, std::size_t alignment) {
 }
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+// Not inlined: GCC 12 would see free() of what it knows to come from operator new, and warn.
+#define ONEBEAT_REPLACEMENT [[gnu::noinline]]
+
+ONEBEAT_REPLACEMENT void* operator new(std::size_t bytes) {
   return counted(bytes, 1);
 }
-void* operator new[](std::size_t bytes) {
+ONEBEAT_REPLACEMENT void* operator new[](std::size_t bytes) {
   return counted(bytes, 1);
 }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
+ONEBEAT_REPLACEMENT void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
-void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+ONEBEAT_REPLACEMENT void* operator new[](std::size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* memory) noexcept {
+ONEBEAT_REPLACEMENT void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete[](void* memory) noexcept {
+ONEBEAT_REPLACEMENT void operator delete[](void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
-void operator delete[](void* memory, std::size_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete[](void* memory, std::size_t) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::align_val_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete(void* memory, std::align_val_t) noexcept {
   std::free(memory);
 }
-void operator delete[](void* memory, std::align_val_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete[](void* memory, std::align_val_t) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   std::free(memory);
 }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+ONEBEAT_REPLACEMENT void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
   std::free(memory);
 }
 
