@@ -177,8 +177,11 @@ Status check_tensors(const AttentionGeometry& geometry, const CudaPlan& plan,
   return check_alignment(launch);
 }
 
-cuda::DecodeParams make_params(const AttentionGeometry& geometry, const CudaPlan& plan,
-                               const CudaAttentionLaunch& launch, const AttentionScratch& scratch) {
+}  // namespace
+
+cuda::DecodeParams cuda::decode_params(const AttentionGeometry& geometry, const CudaPlan& plan,
+                                       const CudaAttentionLaunch& launch,
+                                       const AttentionScratch& scratch) {
   const plan::Layout layout = plan::layout_of(static_cast<std::uint32_t>(plan.workers),
                                               static_cast<std::uint32_t>(plan.capacity));
   const auto bytes = [](std::int64_t elements) { return static_cast<std::uint32_t>(elements * 2); };
@@ -237,8 +240,6 @@ cuda::DecodeParams make_params(const AttentionGeometry& geometry, const CudaPlan
   return p;
 }
 
-}  // namespace
-
 std::span<const CudaAttentionVariant> cuda_attention_variants() {
   return cuda::decode_variants();
 }
@@ -288,7 +289,7 @@ Status CudaDecodeAttention::launch(const CudaPlan& plan, const CudaAttentionLaun
   }
   ONEBEAT_RETURN_IF_ERROR(check_tensors(geometry_, plan, launch));
   ONEBEAT_RETURN_IF_ERROR(check_scratch(scratch, geometry_));
-  cuda::DecodeParams params = make_params(geometry_, plan, launch, scratch);
+  cuda::DecodeParams params = cuda::decode_params(geometry_, plan, launch, scratch);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(geometry_.workers));
   config.blockDim = dim3(static_cast<unsigned>(variant_->threads));

@@ -5,6 +5,7 @@
 
 #include <span>
 
+#include "attention/cuda/decode_params.h"
 #include "onebeat/attention_cuda.h"
 
 namespace onebeat::cuda {
@@ -22,5 +23,10 @@ struct DecodeKernel {
 
 /// The function of a variant. Requires: an element of decode_variants().
 [[nodiscard]] const void* decode_function(const CudaAttentionVariant& variant);
+
+/// What a launch passes to its kernel. Requires: a launch that has passed the checks.
+[[nodiscard]] DecodeParams decode_params(const AttentionGeometry& geometry, const CudaPlan& plan,
+                                         const CudaAttentionLaunch& launch,
+                                         const AttentionScratch& scratch);
 
 }  // namespace onebeat::cuda

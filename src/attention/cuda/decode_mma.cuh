@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
       q.locate(p, unit, pass, lane);
       sums.reset();
       if (!started) {  // as late as possible: all that needs no result of the kernel before is done
+        S::Pause::at(0);
         if (!waited) ptx::dependency_wait();
         started = true;
         q.load();
@@ -147,8 +148,8 @@ __global__ void __launch_bounds__(S::kThreads, 2)
     if (partial) {
       const std::uint32_t owner = continues ? share.continued_owner : worker;
       const std::uint32_t partials = continues ? share.continued_partials : share.started_partials;
-      arrive_and_merge<S::D, S::kThreads>(p, unit, gridDim.x, owner, worker - owner, partials,
-                                          flag);
+      arrive_and_merge<S::D, S::kThreads, typename S::Pause>(p, unit, gridDim.x, owner,
+                                                             worker - owner, partials, flag);
     }
   } while (unit.next(p, share));
   if (!started && !waited) ptx::dependency_wait();

@@ -47,6 +47,7 @@ struct WgmmaShape {
   static constexpr int kTileTokens = kTileTokens_;
   static constexpr int kStages = kStages_;
   static constexpr bool kSmallPages = kSmallPages_;
+  using Pause = NoPause;
   static constexpr int kTileShift = kTileTokens == 64 ? 6 : 7;
   static_assert(1 << kTileShift == kTileTokens);
   static constexpr int kGroupThreads = 128;  ///< The first multiply, the others copy.
@@ -141,6 +142,7 @@ __device__ __forceinline__ void attend(const DecodeParams& p, const Share& share
     q.locate(p, unit, warp, lane);
     sums.reset();
     if (!started) {  // as late as possible: all that needs no result of the kernel before is done
+      S::Pause::at(0);
       if (p.early_loads != 0) ptx::dependency_wait();
       started = true;
       q.copy(p, queries, warp, lane);
@@ -191,8 +193,8 @@ __device__ __forceinline__ void attend(const DecodeParams& p, const Share& share
       });
       const std::uint32_t owner = continues ? share.continued_owner : worker;
       const std::uint32_t partials = continues ? share.continued_partials : share.started_partials;
-      arrive_and_merge<S::D, S::kGroupThreads>(p, unit, gridDim.x, owner, worker - owner, partials,
-                                               flag);
+      arrive_and_merge<S::D, S::kGroupThreads, typename S::Pause>(p, unit, gridDim.x, owner,
+                                                                  worker - owner, partials, flag);
     } else {
       sums.publish([&](float maximum, float sum) {
         return [&, to = FinishedRow<Walk>(p, unit, live ? row : 0, maximum, sum)](

@@ -12,6 +12,12 @@
 
 namespace onebeat::cuda {
 
+/// Where tests delay warps, each at different places, to bring arrivals into any order. Kernels of
+/// the product never pause.
+struct NoPause {
+  __device__ __forceinline__ static void at(std::uint32_t /*place*/) {}
+};
+
 inline constexpr float kLn2 = 0.69314718055994531f;
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kMinusInfinity = -__builtin_huge_valf();
@@ -190,11 +196,12 @@ __device__ __forceinline__ std::uint32_t merge_group(std::uint32_t partials) {
 /// The first kThreads threads of the CTA, after partial result `index` of `partials` was written:
 /// merges what became complete. Counters: 2W of groups, named by the slot of their first member,
 /// then W of units, named by their owner.
-template <int D, int kThreads, typename Walk>
+template <int D, int kThreads, typename Pause, typename Walk>
 __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Walk& unit,
                                                  std::uint32_t workers, std::uint32_t owner,
                                                  std::uint32_t index, std::uint32_t partials,
                                                  std::uint32_t* flag) {
+  Pause::at(2 * slot_of(owner, index));
   const Scratch<D> scratch{p};
   const std::uint32_t items = unit.rows * (D / 4);
   std::uint32_t step = 1;
@@ -216,6 +223,7 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
         __syncwarp();  // all threads of a row, one warp, have read what one of them replaces
         if (live != 0) scratch.write(slot, row, column, a);
       }
+      Pause::at(2 * slot + 1);
     }
   }
   if (!arrive_last<kThreads>(p.counters + 2 * workers + owner, count, flag)) return;

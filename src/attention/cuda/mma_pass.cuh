@@ -28,6 +28,7 @@ struct MmaShape {
   static constexpr int kStages = kStages_;
   static constexpr int kRows = kRows_;
   static constexpr bool kSmallPages = kSmallPages_;
+  using Pause = NoPause;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kTileTokens = kTokens * kWarps;
   static constexpr int kTileShift = kTileTokens == 32    ? 5
