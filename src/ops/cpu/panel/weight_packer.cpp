@@ -21,13 +21,14 @@ constexpr std::size_t kSlack = 4096;
 /// Below this the padding to whole panels and the work of making them buy nothing.
 constexpr std::int64_t kFewestRows = kPanelRows;
 constexpr std::uintptr_t kPage = 4096;
+/// Of a matrix, this much is in memory twice for a moment.
+constexpr std::int64_t kSliceBytes = std::int64_t{16} << 20;
 
 /// Gives back the whole pages of a mapping of a file.
-void drop_pages(const WeightView& weight) {
-  const auto begin = reinterpret_cast<std::uintptr_t>(weight.bytes);
-  const std::uintptr_t end = begin + static_cast<std::uintptr_t>(weight.size_bytes());
-  const std::uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-  const std::uintptr_t last = end / kPage * kPage;
+void drop_pages(const std::byte* begin, const std::byte* end) {
+  const std::uintptr_t first =
+      (reinterpret_cast<std::uintptr_t>(begin) + kPage - 1) / kPage * kPage;
+  const std::uintptr_t last = reinterpret_cast<std::uintptr_t>(end) / kPage * kPage;
   // A hint: where the system refuses it, only memory is lost.
   if (first < last) {
     static_cast<void>(madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED));
@@ -55,14 +56,22 @@ Result<WeightView> WeightPacker::pack(const WeightView& weight) {
   ONEBEAT_ASSIGN_OR_RETURN(std::byte* const memory,
                            allocate(static_cast<std::size_t>(packed_bytes(weight))));
   const std::int64_t bytes = panel_bytes(weight.type, weight.cols);
+  const std::int64_t panels = panels_of(weight.rows);
+  const std::int64_t slice = std::max<std::int64_t>(1, kSliceBytes / bytes);
   constexpr std::int64_t kGrain = 8;
-  pool_->parallel_for(panels_of(weight.rows), kGrain,
-                      [&](std::int64_t begin, std::int64_t end, int) {
-                        for (std::int64_t panel = begin; panel < end; ++panel) {
-                          pack_panel(weight, panel, memory + panel * bytes);
-                        }
-                      });
-  if (drop_source_pages_) drop_pages(weight);
+  for (std::int64_t first = 0; first < panels; first += slice) {
+    const std::int64_t count = std::min(slice, panels - first);
+    pool_->parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t panel = first + begin; panel < first + end; ++panel) {
+        pack_panel(weight, panel, memory + panel * bytes);
+      }
+    });
+    if (drop_source_pages_) {
+      const std::int64_t rows = std::min(weight.rows, (first + count) * kPanelRows);
+      drop_pages(weight.bytes + first * kPanelRows * weight.row_bytes(),
+                 weight.bytes + rows * weight.row_bytes());
+    }
+  }
   WeightView packed = weight;
   packed.bytes = memory;
   packed.layout = WeightLayout::kPanels;
