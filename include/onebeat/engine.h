@@ -132,6 +132,8 @@ struct ModelFacts {
   std::int64_t kv_bytes_per_token = 0;    ///< K and V of one token in all layers.
 };
 
+class Tokenizer;
+
 /// Computes many requests at once. Whoever calls step() or generate() runs the steps; after start()
 /// a thread of the engine does. All functions may be called from any thread.
 class Engine {
@@ -148,11 +150,15 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  /// For requests that want text. Before the first of them; errors: kInvalidArgument if it has more
+  /// tokens than the model.
+  [[nodiscard]] Status set_tokenizer(std::shared_ptr<const Tokenizer> tokenizer);
+
   /// Takes a request in. Its events come from the steps. Errors, with the values and limits:
-  /// kInvalidArgument (an empty prompt, sampling parameters); kOutOfRange (an id beyond the
-  /// vocabulary, a prompt longer than the context, a count); kResourceExhausted (the queue is
-  /// full); kUnavailable after stop(). A request that is refused has no events and leaves nothing
-  /// behind.
+  /// kInvalidArgument (an empty prompt, sampling parameters, stop strings, text without a
+  /// tokenizer); kOutOfRange (an id beyond the vocabulary, a prompt longer than the context, a
+  /// count); kResourceExhausted (the queue is full); kUnavailable after stop(). A request that is
+  /// refused has no events and leaves nothing behind.
   [[nodiscard]] Result<RequestId> submit(Request request);
   /// Ends a request where it is, waiting or running, before the next step; what it computed stays
   /// reusable. False: it has ended already, or never was.

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,7 +21,7 @@ using RequestId = std::uint64_t;
 /// Why a reply ended.
 enum class FinishReason : std::uint8_t {
   kLength,     ///< max_tokens, or the context is full.
-  kStop,       ///< A stop token, or the receiver of events said so.
+  kStop,       ///< A stop token, a stop string, or the receiver of events said so.
   kCancelled,  ///< Somebody asked for it, or the engine shut down.
   kFailed,     ///< Something went wrong; the event has a Status.
 };
@@ -36,6 +37,9 @@ struct TokenEvent {
   RequestId request = 0;
   std::int32_t completion = 0;    ///< Which of the request's completions, from 0.
   std::int32_t token = kNoToken;  ///< kNoToken: an end without one more token.
+  /// With Request::wants_text: the characters that are certain now; whole ones, and none of a stop
+  /// string.
+  std::string_view text;
   /// As SamplingParams::log_probs asks; NaN and empty if it does not.
   float log_prob = std::numeric_limits<float>::quiet_NaN();
   std::span<const TokenLogProb> top_log_probs;
@@ -64,6 +68,11 @@ struct Request {
   std::int32_t completions = 1;
   /// Any of these ends a completion and is not part of it.
   std::vector<std::int32_t> stop_tokens;
+  /// Events carry text; the engine must have a tokenizer (Engine::set_tokenizer()).
+  bool wants_text = false;
+  /// A completion ends where its text comes to hold one of these, which is no part of the text; its
+  /// tokens are delivered. Needs wants_text.
+  std::vector<std::string> stop_strings;
   SamplingParams sampling;
   /// Requests of higher priority are begun first and interrupted last; of equals, the first come.
   std::int32_t priority = 0;

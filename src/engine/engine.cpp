@@ -107,7 +107,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path,
                     parts->model->family().bytes_per_pass(),
                     kv_bytes_per_token(config, parts->forward.kv_type)};
     const std::int64_t context = parts->forward.context_tokens;
-    parts->limits = {config.vocabulary, context, options.max_requests};
+    parts->limits = {config.vocabulary, context, options.max_requests, nullptr};
 
     ONEBEAT_ASSIGN_OR_RETURN(
         const std::int32_t pages,
@@ -136,6 +136,15 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path,
   } catch (const std::bad_alloc&) {
     return resource_exhausted("no memory to load {}", path.string());
   }
+}
+
+Status Engine::set_tokenizer(std::shared_ptr<const Tokenizer> tokenizer) {
+  if (tokenizer->vocabulary_size() > facts().vocabulary) {
+    return invalid_argument("the tokenizer has {} tokens, the model {}",
+                            tokenizer->vocabulary_size(), facts().vocabulary);
+  }
+  parts_->limits.tokenizer = std::move(tokenizer);
+  return Status();
 }
 
 Result<RequestId> Engine::submit(Request request) {

@@ -37,6 +37,11 @@ Status check_request(const Request& request, const RequestLimits& limits) {
     return out_of_range("the prompt has {} tokens; the context has room for {}",
                         request.prompt.size(), limits.context_tokens);
   }
+  if (request.wants_text && limits.tokenizer == nullptr)
+    return invalid_argument("text is wanted; this engine was given no tokenizer");
+  if (!request.wants_text && !request.stop_strings.empty())
+    return invalid_argument("stop strings end texts; this request wants no text");
+  ONEBEAT_RETURN_IF_ERROR(StopStrings::make(request.stop_strings).status());
   ONEBEAT_RETURN_IF_ERROR(check_ids("prompt", request.prompt, limits.vocabulary));
   return check_ids("stop tokens", request.stop_tokens, limits.vocabulary);
 }
@@ -57,6 +62,10 @@ std::unique_ptr<ActiveRequest> make_active(Request request, const RequestLimits&
     sequence.sampling = request.sampling;
     sequence.sampling.seed = completion_seed(request.sampling.seed, n);
     sequence.counted = has_penalties(request.sampling);
+    if (request.wants_text) {
+      sequence.text = std::make_unique<TextStream>(limits.tokenizer,
+                                                   StopStrings::make(request.stop_strings).value());
+    }
     if (request.mask) sequence.allowed.resize(token_mask_words(limits.vocabulary));
   }
   active->sequences[0].tokens = std::move(request.prompt);

@@ -13,6 +13,7 @@ struct RequestLimits {
   std::int32_t vocabulary = 0;
   std::int64_t context_tokens = 0;
   std::int32_t max_requests = 1;
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< Null: no text.
 };
 
 /// Errors: kInvalidArgument or kOutOfRange with the value, its place and the limit.

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "engine/text_stream.h"
 #include "kv/prefix_index.h"
 #include "onebeat/request.h"
 #include "ops/token_counts.h"
@@ -50,6 +52,7 @@ struct Sequence {
   SamplingParams sampling;  ///< The request's, with this completion's seed.
   TokenCounts counts;       ///< Kept if the parameters have penalties.
   bool counted = false;
+  std::unique_ptr<TextStream> text;    ///< If the request wants text.
   std::vector<std::uint32_t> allowed;  ///< The token mask's words, if the request has one.
 
   [[nodiscard]] std::int32_t length() const { return static_cast<std::int32_t>(tokens.size()); }

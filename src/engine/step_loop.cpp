@@ -111,9 +111,21 @@ void StepLoop::accept(Sequence& sequence, const StepToken& token) {
   event.token = token.id;
   event.log_prob = token.log_prob;
   event.top_log_probs = token.top_log_probs;
+  bool stopped = false;
+  if (sequence.text != nullptr) {
+    const Result<bool> stop = sequence.text->append(token.id);
+    if (!stop.ok()) {
+      const Status failure = stop.status();
+      return finish(sequence, FinishReason::kFailed, &failure);
+    }
+    stopped = *stop;
+    event.text = sequence.text->text();
+  }
   const bool last = sequence.reply_tokens() == sequence.max_reply_tokens;
-  if (last) scheduler_.remove(sequence);
-  if (last) return end_event(sequence, event, FinishReason::kLength);
+  if (last || stopped) {
+    scheduler_.remove(sequence);
+    return end_event(sequence, event, stopped ? FinishReason::kStop : FinishReason::kLength);
+  }
   event.request = sequence.request->id;
   event.completion = sequence.completion;
   if (request.on_event && !request.on_event(event)) finish(sequence, FinishReason::kStop);
@@ -123,12 +135,17 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason, const Status* fai
   scheduler_.remove(sequence);
   TokenEvent event;
   event.failure = failure;
+  if (sequence.text != nullptr) sequence.text->clear();
   end_event(sequence, event, reason);
 }
 
 void StepLoop::end_event(Sequence& sequence, TokenEvent& event, FinishReason reason) {
   ActiveRequest& active = *sequence.request;
   --active.unfinished;
+  if (sequence.text != nullptr) {
+    sequence.text->finish();
+    event.text = sequence.text->text();
+  }
   counters_.computed_prompt_tokens += sequence.completion == 0 ? sequence.computed_tokens : 0;
   counters_.cached_prompt_tokens += sequence.completion == 0 ? sequence.cached_tokens : 0;
   event.request = active.id;
