@@ -24,6 +24,15 @@ enum class StepFault : std::uint32_t {
   kRoom = 1u << 22,         ///< More new tokens than an output has room for.
 };
 
+/// Kernels that prepare_step may choose from.
+enum class StepKernels : std::uint8_t {
+  /// The narrow ones where a step is of their kind: plans but no tables, contiguous 32-bit lengths
+  /// aligned to 16 bytes, the same query tokens for all, at most 4,096 requests and 496 workers,
+  /// costs that fit 32 bits. Else the general ones.
+  kFastest,
+  kGeneral,  ///< For comparisons; the bytes are the same.
+};
+
 /// How one launch is made.
 struct StepLaunch {
   /// Device-accessible word that StepFault bits are or-ed into; null: faults go unreported.
@@ -32,6 +41,7 @@ struct StepLaunch {
   /// The kernel always waits for its predecessors' completion before it reads or writes anything
   /// and lets its own dependents start right after.
   bool programmatic = false;
+  StepKernels kernels = StepKernels::kFastest;
 };
 
 /// Launches prepare_step for one StepPlanner on the device that was current at create(). Immutable;
@@ -49,6 +59,9 @@ class CudaStepPreparer {
   /// then nothing is launched. CUDA's own failures.
   [[nodiscard]] Status prepare(const StepArguments& step, const StepLaunch& launch,
                                CUstream_st* stream) const;
+
+  /// Whether prepare() takes the narrow kernels for this step (StepKernels::kFastest).
+  [[nodiscard]] bool takes_narrow(const StepArguments& step) const;
 
  private:
   CudaStepPreparer() = default;

@@ -88,6 +88,7 @@ class RandomStep {
       g.workers = draw(0, 5) == 0 ? draw(1, 1100) : 132;
       g.max_query_tokens = max_query_tokens_;
       g.window_left = draw(0, 1) == 0 ? -1 : draw(0, 500);
+      if (draw(0, 3) == 0) g.chunk_tokens = 1 << draw(0, 10);
       of_class.cost.min_tiles = static_cast<std::uint32_t>(draw(1, 3));
       classes_.push_back(of_class);
     }
@@ -120,7 +121,19 @@ class RandomStep {
       std::fill(lens_.begin(), lens_.end(), 0);
     }
     step.lens_by_row = draw(0, 1) == 0;
-    step.lens = std::span<const std::int32_t>(lens_);
+    lay_out_lens(draw(0, 2) == 0 ? draw(2, 3) : 1, draw(0, 2) == 0);
+  }
+
+  /// Lengths as callers keep them: of either type, with gaps that must never be read.
+  void lay_out_lens(std::int64_t stride, bool wide) {
+    const std::size_t room = lens_.size() * static_cast<std::size_t>(stride) + 1;
+    spread_lens_.assign(room, 0x7fffffff);
+    for (std::size_t b = 0; b < lens_.size(); ++b) {
+      spread_lens_[b * static_cast<std::size_t>(stride)] = lens_[b];
+    }
+    wide_lens_.assign(spread_lens_.begin(), spread_lens_.end());
+    arguments_.lens = {wide ? static_cast<const void*>(wide_lens_.data()) : spread_lens_.data(),
+                       requests_, stride, wide ? IndexType::kI64 : IndexType::kI32};
   }
 
   void make_map() {
@@ -183,8 +196,8 @@ class RandomStep {
   std::int32_t shift_ = 0, requests_ = 0, active_ = 0, max_query_tokens_ = 1, columns_ = 1;
   bool window_ = false;
   std::vector<StepClass> classes_;
-  std::vector<std::int32_t> lens_, query_tokens_, update_begin_, page_rows_;
-  std::vector<std::int64_t> rows_, window_of_;
+  std::vector<std::int32_t> lens_, spread_lens_, query_tokens_, update_begin_, page_rows_;
+  std::vector<std::int64_t> wide_lens_, rows_, window_of_;
   std::vector<PageUpdate> updates_;
   std::vector<std::vector<std::int32_t>> outputs_;
   std::vector<plan_fixture::PlanBytes> plans_;

@@ -64,7 +64,13 @@ ONEBEAT_HD inline Request read_request(const RequestSource& source, std::int32_t
   if (len < 0 || len > source.max_len || (len > 0 && len < tokens)) {
     faults |= fault_bit(StepFault::kLength);
     len = len < 0 ? 0 : len > source.max_len ? source.max_len : len;
-    if (len > 0 && len < tokens) tokens = len;
+    if (len > 0 && len < tokens) {
+      // Where all have the same query tokens, nothing may depend on one request's.
+      if (source.query_tokens.data != nullptr)
+        tokens = len;
+      else
+        len = tokens <= source.max_len ? tokens : 0;
+    }
   }
   return {static_cast<std::uint32_t>(len), static_cast<std::uint32_t>(tokens)};
 }

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "device/block_scan.cuh"
-#include "step/prepare_params.h"
+#include "step/cuda/prepare_params.h"
 
 namespace onebeat::cuda {
 
@@ -15,11 +15,11 @@ __device__ __forceinline__ void report(std::uint32_t* status, std::uint32_t faul
 }
 
 /// num_active as it is in memory. Loaded before, checked after the loads that do not need it.
-__device__ __forceinline__ std::int32_t load_active(const PrepareParams& p) {
+__device__ __forceinline__ std::int32_t load_active(const RequestWork& p) {
   return p.num_active == nullptr ? p.num_requests : *p.num_active;
 }
 
-__device__ __forceinline__ std::uint32_t checked_active(const PrepareParams& p, std::int32_t loaded,
+__device__ __forceinline__ std::uint32_t checked_active(const RequestWork& p, std::int32_t loaded,
                                                         std::uint32_t& faults) {
   if (loaded < 0 || loaded > p.num_requests) faults |= step::fault_bit(StepFault::kActive);
   return static_cast<std::uint32_t>(min(max(loaded, 0), p.num_requests));
@@ -58,7 +58,7 @@ __device__ __forceinline__ void put_checked(const IntArray& array, std::int64_t 
   array.data[index * array.stride] = value;
 }
 
-__device__ __forceinline__ void apply_updates(const PrepareParams& p, std::int64_t row,
+__device__ __forceinline__ void apply_updates(const RequestWork& p, std::int64_t row,
                                               const UpdateRange& updates, std::uint32_t& faults) {
   std::int32_t* entries = p.updates.page_rows + row * p.map.row_stride;
   for (const PageUpdate* update = updates.begin; update != updates.end; ++update) {
@@ -70,7 +70,7 @@ __device__ __forceinline__ void apply_updates(const PrepareParams& p, std::int64
   }
 }
 
-__device__ __forceinline__ void write_new_tokens(const PrepareParams& p, const step::Request& own,
+__device__ __forceinline__ void write_new_tokens(const RequestWork& p, const step::Request& own,
                                                  std::int64_t row, const UpdateRange& updates,
                                                  std::int64_t first_index, std::uint32_t& faults) {
   const RequestOutputs& out = p.outputs;
@@ -99,8 +99,8 @@ __device__ __forceinline__ void write_new_tokens(const PrepareParams& p, const s
 }
 
 /// Block `block` of the request blocks. All its threads call it.
-__device__ __forceinline__ void prepare_requests(const PrepareParams& p, std::uint32_t block,
-                                                 ScanSpace& space) {
+__device__ __forceinline__ void prepare_requests(const RequestWork& p, std::uint32_t block,
+                                                 NarrowPairSpace& space) {
   const RequestOutputs& out = p.outputs;
   const std::uint32_t first = block * blockDim.x;
   const std::uint32_t b = first + threadIdx.x;
@@ -130,23 +130,23 @@ __device__ __forceinline__ void prepare_requests(const PrepareParams& p, std::ui
   std::uint32_t keys = 0;
   std::uint32_t queries = b * static_cast<std::uint32_t>(p.source.query_tokens_each);
   if (sums) {
-    ScanPair before;
+    NarrowPair before;
     std::uint32_t ignored = 0;  // reported by the block that owns the request
     for (std::uint32_t i = threadIdx.x; i < first && i < active; i += blockDim.x) {
       const step::Request earlier =
           step::read_request(p.source, static_cast<std::int32_t>(i), ignored);
-      before.wide += earlier.len;
-      before.narrow += earlier.query_tokens;
+      before.first += earlier.len;
+      before.second += earlier.query_tokens;
     }
-    ScanPair earlier_total;
+    NarrowPair earlier_total;
     if (first > 0) {
-      block_exclusive_sum(before, earlier_total, space);
+      block_exclusive_pair(before, earlier_total, space);
       __syncthreads();
     }
-    ScanPair total;
-    const ScanPair begin = block_exclusive_sum({own.len, own.query_tokens}, total, space);
-    keys = static_cast<std::uint32_t>(earlier_total.wide + begin.wide);
-    if (uneven) queries = earlier_total.narrow + begin.narrow;
+    NarrowPair total;
+    const NarrowPair begin = block_exclusive_pair({own.len, own.query_tokens}, total, space);
+    keys = earlier_total.first + begin.first;
+    if (uneven) queries = earlier_total.second + begin.second;
   }
 
   if (b < active) {

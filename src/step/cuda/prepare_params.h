@@ -34,12 +34,16 @@ struct TableWork {
   IntTable window_pages;
   std::int64_t dense_columns = 0;  ///< Columns of every row; -1: the live pages of each row.
   std::int32_t chunk_columns = 0;
-  std::int32_t chunks_per_row = 0;  ///< Dense only.
+  std::int32_t chunks_per_row = 0;  ///< Dense and direct only.
+  /// Live tables small enough for a block for every chunk that there may be; those behind a row's
+  /// own end exit. Nobody sums chunks then.
+  bool direct = false;
   bool vectors =
       false;  ///< Map and tables allow 16-byte accesses, entries are adjacent and narrow.
 };
 
-struct PrepareParams {
+/// What requests read and write besides plans and tables.
+struct RequestWork {
   step::RequestSource source;
   const std::int32_t* num_active = nullptr;  ///< Null: num_requests.
   std::int32_t num_requests = 0;
@@ -52,6 +56,10 @@ struct PrepareParams {
   PageUpdates updates;
 
   RequestOutputs outputs;
+  std::uint32_t* status = nullptr;
+};
+
+struct PrepareParams : RequestWork {
   TableWork tables;
   std::int32_t num_plans = 0;
   PlanTask plans[kMaxStepClasses];
@@ -59,7 +67,6 @@ struct PrepareParams {
   // Blocks [0, num_plans) plan, the next request_blocks do requests, all others tables.
   std::int32_t request_blocks = 0;
   std::int32_t table_blocks = 0;
-  std::uint32_t* status = nullptr;
 };
 
 }  // namespace onebeat::cuda

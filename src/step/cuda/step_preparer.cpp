@@ -8,13 +8,18 @@
 #include "base/error.h"
 #include "device/cuda_status.h"
 #include "onebeat/step_cuda.h"
-#include "step/prepare_step_cuda.h"
+#include "step/cuda/prepare_narrow.h"
+#include "step/cuda/prepare_step.h"
 #include "step/step_checks.h"
 
 namespace onebeat {
 namespace {
 
 constexpr std::int64_t kMaxSlots = std::int64_t{1} << 31;
+
+/// Chunks of live tables, in blocks that the device holds, up to which an empty block costs less
+/// than a sum over all rows.
+constexpr std::int64_t kDirectWaves = 8;
 
 step::RequestSource request_source(const StepArguments& args, const StepPlanner& planner) {
   step::RequestSource source;
@@ -108,9 +113,77 @@ Status add_tables(const StepArguments& args, const StepPlanner& planner, std::in
   work.chunk_columns = static_cast<std::int32_t>(chunk);
   const std::int64_t per_row = (columns + chunk - 1) / chunk;
   work.chunks_per_row = static_cast<std::int32_t>(per_row);
+  const std::int64_t chunks = per_row * args.num_requests;
+  work.direct = !dense && chunks <= kDirectWaves * resident_blocks;
   params.table_blocks =
-      static_cast<std::int32_t>(std::min(per_row * args.num_requests, resident_blocks));
+      static_cast<std::int32_t>(work.direct ? chunks : std::min(chunks, resident_blocks));
   return {};
+}
+
+/// Whether the step is of the common kind (narrow_params.h); fills `narrow` if it is.
+cuda::NarrowVariant add_narrow(const StepArguments& args, const cuda::PrepareParams& params,
+                               cuda::NarrowParams& narrow) {
+  using cuda::NarrowVariant;
+  const step::RequestSource& source = params.source;
+  const bool contiguous = args.lens.type == IndexType::kI32 && args.lens.stride == 1 &&
+                          reinterpret_cast<std::uintptr_t>(args.lens.data) % 16 == 0;
+  if (!contiguous || source.lens_by_row || source.query_tokens.data != nullptr ||
+      params.num_plans == 0 || args.tables != TableContract::kNone) {
+    return NarrowVariant::kNone;
+  }
+  const std::int64_t tokens = source.query_tokens_each;
+  const std::int64_t delta =
+      std::int64_t{source.len_delta} + (source.add_query_tokens ? tokens : 0);
+  const std::int64_t highest = source.max_len - delta;
+  if (std::min(-delta, highest) < std::numeric_limits<std::int32_t>::min() ||
+      std::max(-delta, highest) > std::numeric_limits<std::int32_t>::max()) {
+    return NarrowVariant::kNone;
+  }
+  narrow.lens.stored = static_cast<const std::int32_t*>(source.lens.data);
+  narrow.lens.lowest = static_cast<std::int32_t>(-delta);
+  narrow.lens.highest = static_cast<std::int32_t>(highest);
+  narrow.lens.delta = static_cast<std::int32_t>(delta);
+  narrow.lens.query_tokens = static_cast<std::uint32_t>(tokens);
+  narrow.lens.least = static_cast<std::uint32_t>(tokens <= source.max_len ? tokens : 0);
+  narrow.work = params;
+  narrow.num_plans = static_cast<std::uint32_t>(params.num_plans);
+  std::uint32_t workers = 0;
+  for (std::uint32_t c = 0; c < narrow.num_plans; ++c) {
+    const cuda::PlanTask& task = params.plans[c];
+    if (!plan::fits_narrow(task.division, static_cast<std::uint64_t>(args.num_requests),
+                           static_cast<std::uint32_t>(source.max_len), narrow.lens.query_tokens)) {
+      return NarrowVariant::kNone;
+    }
+    narrow.plans[c].division = plan::narrow_division(task.division, narrow.lens.query_tokens);
+    narrow.plans[c].plan = task.plan;
+    narrow.plans[c].counters = task.counters;
+    narrow.plans[c].counter_words = task.counter_words;
+    narrow.plans[c].header = plan::header_of(task.division, 0, 0);
+    workers = std::max(workers, task.division.workers);
+  }
+  const NarrowVariant variant = cuda::narrow_variant(args.num_requests, workers);
+  narrow.slice_shift = variant == NarrowVariant::kEight ? 3 : 0;
+  return variant;
+}
+
+cuda::PrepareParams prepare_params(const StepArguments& args, const StepPlanner& planner) {
+  cuda::PrepareParams params;
+  params.source = request_source(args, planner);
+  params.num_active = args.num_active;
+  params.num_requests = args.num_requests;
+  if (args.page_map != PageMapKind::kNone) {
+    params.map = step::view_of(args.pages, args.page_map);
+    params.map_columns = args.pages.columns;
+  }
+  params.window = step::window_map_of(args);
+  params.page_shift = step::page_shift_of(planner.page_tokens());
+  params.slots_end =
+      args.pool_pages == 0 ? kMaxSlots : std::min(kMaxSlots, args.pool_pages << params.page_shift);
+  params.updates = args.updates;
+  params.outputs = {args.out_lens,  args.cu_seqlens_q, args.cu_seqlens_k,
+                    args.positions, args.slots,        args.window_slots};
+  add_plans(args, planner, params);
+  return params;
 }
 
 }  // namespace
@@ -134,28 +207,27 @@ Result<CudaStepPreparer> CudaStepPreparer::create(const StepPlanner& planner) {
   return preparer;
 }
 
+bool CudaStepPreparer::takes_narrow(const StepArguments& args) const {
+  if (!step::check_arguments(args, *planner_).ok()) return false;
+  cuda::NarrowParams narrow;
+  return add_narrow(args, prepare_params(args, *planner_), narrow) != cuda::NarrowVariant::kNone;
+}
+
 Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& launch,
                                  CUstream_st* stream) const {
   ONEBEAT_RETURN_IF_ERROR(step::check_arguments(args, *planner_));
-  cuda::PrepareParams params;
-  params.source = request_source(args, *planner_);
+  cuda::PrepareParams params = prepare_params(args, *planner_);
   ONEBEAT_RETURN_IF_ERROR(check_uniform_query_tokens(args, params.source));
-  params.num_active = args.num_active;
-  params.num_requests = args.num_requests;
-  if (args.page_map != PageMapKind::kNone) {
-    params.map = step::view_of(args.pages, args.page_map);
-    params.map_columns = args.pages.columns;
-  }
-  params.window = step::window_map_of(args);
-  params.page_shift = step::page_shift_of(planner_->page_tokens());
-  params.slots_end =
-      args.pool_pages == 0 ? kMaxSlots : std::min(kMaxSlots, args.pool_pages << params.page_shift);
-  params.updates = args.updates;
-  params.outputs = {args.out_lens,  args.cu_seqlens_q, args.cu_seqlens_k,
-                    args.positions, args.slots,        args.window_slots};
   params.status = launch.status;
-  add_plans(args, *planner_, params);
 
+  if (launch.kernels == StepKernels::kFastest) {
+    cuda::NarrowParams narrow;
+    const cuda::NarrowVariant variant = add_narrow(args, params, narrow);
+    if (variant != cuda::NarrowVariant::kNone) {
+      return cuda_status(cuda::launch_narrow(narrow, variant, launch.programmatic, stream),
+                         "prepare_step (narrow)");
+    }
+  }
   const bool plans = params.num_plans > 0;
   std::uint32_t most_workers = 0;
   for (std::int32_t c = 0; c < params.num_plans; ++c) {

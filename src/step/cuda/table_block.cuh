@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "device/block_scan.cuh"
-#include "step/request_block.cuh"
+#include "step/cuda/request_block.cuh"
 
 namespace onebeat::cuda {
 
@@ -230,11 +230,29 @@ __device__ __forceinline__ void gather_dense(const PrepareParams& p, std::uint32
   }
 }
 
+__device__ __forceinline__ void gather_live_direct(const PrepareParams& p, std::uint32_t block) {
+  const auto per_row = static_cast<std::uint32_t>(p.tables.chunks_per_row);
+  const std::uint32_t request = block / per_row;
+  const std::uint32_t chunk = block - request * per_row;
+  const std::int32_t loaded_active = load_active(p);
+  const std::int64_t columns = live_columns(p, request);
+  const std::int64_t row = map_row(p, request);
+  std::uint32_t ignored = 0;  // reported by the request blocks
+  if (request >= checked_active(p, loaded_active, ignored)) return;
+  if (std::int64_t{chunk} * p.tables.chunk_columns < columns) {
+    gather_chunk(p, request, row, chunk, columns);
+  }
+}
+
 /// Block `block` of the table blocks. All its threads call it.
 __device__ __forceinline__ void prepare_tables(const PrepareParams& p, std::uint32_t block,
                                                TableSpace& space) {
   if (p.tables.dense_columns >= 0) {
     gather_dense(p, block);
+    return;
+  }
+  if (p.tables.direct) {
+    gather_live_direct(p, block);
     return;
   }
   std::uint32_t ignored = 0;  // reported by the request blocks

@@ -3,10 +3,10 @@
 // tables) and none waits for another; what two of them need, both compute. Contract P1: every block
 // passes the dependency wait before it exits; P2: nothing is read or written before it.
 #include "device/dependent_launch.cuh"
-#include "step/plan_block.cuh"
-#include "step/prepare_step_cuda.h"
-#include "step/request_block.cuh"
-#include "step/table_block.cuh"
+#include "step/cuda/plan_block.cuh"
+#include "step/cuda/prepare_step.h"
+#include "step/cuda/request_block.cuh"
+#include "step/cuda/table_block.cuh"
 
 namespace onebeat::cuda {
 namespace {
@@ -19,7 +19,7 @@ constexpr int kTableBlocks = 3;  // per multiprocessor
 /// Shared memory that a block uses for its one role; plans also use what follows.
 union RoleSpace {
   PlanSpace plan;
-  ScanSpace requests;
+  NarrowPairSpace requests;
   TableSpace tables;
 };
 
@@ -58,7 +58,7 @@ __device__ __forceinline__ void load_early(const PrepareParams& p) {
   constexpr unsigned kLine = 64;
   const auto* bytes = reinterpret_cast<const char*>(&p);
 #pragma unroll
-  for (unsigned at = 0; at < offsetof(PrepareParams, plans); at += kLine) {
+  for (unsigned at = 0; at < sizeof(RequestWork) + sizeof(TableWork); at += kLine) {
     asm volatile("" ::"r"(*reinterpret_cast<const std::uint32_t*>(bytes + at)));
   }
   const PlanTask& task = p.plans[blockIdx.x % kMaxStepClasses];

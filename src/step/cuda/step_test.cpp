@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The device twin of prepare_step against the CPU twin and the definition: plans byte by byte on
 // random batches, tables in every layout, whole random steps, replays of one graph, faulty inputs.
-#include "onebeat/step_cuda.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -12,9 +10,10 @@
 
 #include "device/cuda_device.h"
 #include "device/cuda_stream.h"
+#include "onebeat/step_cuda.h"
 #include "plan/plan_fixture.h"
+#include "step/cuda/device_mirror_for_test.h"
 #include "step/decode_batch_for_test.h"
-#include "step/device_mirror_for_test.h"
 #include "step/random_step_for_test.h"
 
 namespace onebeat {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches of the prepare kernels; cuda_step_preparer.cpp fills the parameters.
+// Launches of the prepare kernels; step_preparer.cpp fills the parameters.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include "step/prepare_params.h"
+#include "step/cuda/prepare_params.h"
 
 namespace onebeat::cuda {
 
