@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// prepare_step on a CUDA device: one launch, capturable in a graph.
+// prepare_step on a CUDA device: one launch, capturable in a graph; and the expand pass of
+// speculative decoding.
 #pragma once
 
 #include <cstdint>
@@ -68,5 +69,15 @@ class CudaStepPreparer {
   const StepPlanner* planner_ = nullptr;
   std::int32_t multiprocessors_ = 1;
 };
+
+/// Enqueues the expand pass of speculative decoding, one launch; all pointers in `draft` are device
+/// memory. The same numbers as prepare_draft_expand() for every pass that it accepts. Where that
+/// one refuses what only the device can see, this one goes on in bounds and reports it in
+/// launch.status: a last page length out of its range is forced into it (kLength), a number that is
+/// no slot becomes page 0 (kSlot), pages beyond the table's columns are left out (kRoom). No
+/// synchronisation, no allocation. Errors: kInvalidArgument, kOutOfRange for shapes; then nothing
+/// is launched. CUDA's own failures.
+[[nodiscard]] Status prepare_draft_expand_cuda(const DraftExpandArguments& draft,
+                                               const StepLaunch& launch, CUstream_st* stream);
 
 }  // namespace onebeat

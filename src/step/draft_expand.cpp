@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "step/draft_expand.h"
+
 #include "base/error.h"
-#include "onebeat/step.h"
 #include "step/step_math.h"
 
 namespace onebeat {
@@ -10,38 +11,6 @@ std::int64_t slot_at(const DraftExpandArguments& draft, std::int64_t row, std::i
   const IndexTable& slots = draft.slots;
   return step::load_index(slots.data, slots.type == IndexType::kI64,
                           row * slots.row_stride + token * slots.column_stride);
-}
-
-Status check_shapes(const DraftExpandArguments& draft) {
-  if (draft.page_tokens < 1 || (draft.page_tokens & (draft.page_tokens - 1)) != 0) {
-    return invalid_argument("a page of {} tokens; it must be a power of two", draft.page_tokens);
-  }
-  if (draft.num_requests < 0 || draft.top_k < 1 || draft.decode_length < 0) {
-    return invalid_argument("{} requests, top_k {}, decode_length {}", draft.num_requests,
-                            draft.top_k, draft.decode_length);
-  }
-  const std::int64_t rows = std::int64_t{draft.num_requests} * draft.top_k;
-  if (draft.last_page_lens.size < draft.num_requests) {
-    return out_of_range("last_page_lens holds {} numbers for {} requests",
-                        draft.last_page_lens.size, draft.num_requests);
-  }
-  if (draft.out_lens.data == nullptr || draft.out_lens.size < rows) {
-    return out_of_range("out_lens has room for {} numbers; the step writes {}", draft.out_lens.size,
-                        rows);
-  }
-  if (draft.slots.rows < 0 || draft.slots.rows > rows || draft.slots.columns < 0) {
-    return out_of_range("slots is {} x {} for {} rows", draft.slots.rows, draft.slots.columns,
-                        rows);
-  }
-  if (draft.page_table.rows < draft.slots.rows) {
-    return out_of_range("page_table has {} rows; slots has {}", draft.page_table.rows,
-                        draft.slots.rows);
-  }
-  if (draft.slots.rows > 0 && draft.slots.columns > 0 &&
-      (draft.slots.data == nullptr || draft.page_table.data == nullptr)) {
-    return invalid_argument("slots or page_table is null");
-  }
-  return {};
 }
 
 /// Calls visit(column, page) for the pages of a row with consecutive repeats dropped.
@@ -83,8 +52,40 @@ Status check_rows(const DraftExpandArguments& draft, std::int32_t shift) {
 
 }  // namespace
 
+Status step::check_draft_shapes(const DraftExpandArguments& draft) {
+  if (draft.page_tokens < 1 || (draft.page_tokens & (draft.page_tokens - 1)) != 0) {
+    return invalid_argument("a page of {} tokens; it must be a power of two", draft.page_tokens);
+  }
+  if (draft.num_requests < 0 || draft.top_k < 1 || draft.decode_length < 0) {
+    return invalid_argument("{} requests, top_k {}, decode_length {}", draft.num_requests,
+                            draft.top_k, draft.decode_length);
+  }
+  const std::int64_t rows = std::int64_t{draft.num_requests} * draft.top_k;
+  if (draft.last_page_lens.size < draft.num_requests) {
+    return out_of_range("last_page_lens holds {} numbers for {} requests",
+                        draft.last_page_lens.size, draft.num_requests);
+  }
+  if (draft.out_lens.data == nullptr || draft.out_lens.size < rows) {
+    return out_of_range("out_lens has room for {} numbers; the step writes {}", draft.out_lens.size,
+                        rows);
+  }
+  if (draft.slots.rows < 0 || draft.slots.rows > rows || draft.slots.columns < 0) {
+    return out_of_range("slots is {} x {} for {} rows", draft.slots.rows, draft.slots.columns,
+                        rows);
+  }
+  if (draft.page_table.rows < draft.slots.rows) {
+    return out_of_range("page_table has {} rows; slots has {}", draft.page_table.rows,
+                        draft.slots.rows);
+  }
+  if (draft.slots.rows > 0 && draft.slots.columns > 0 &&
+      (draft.slots.data == nullptr || draft.page_table.data == nullptr)) {
+    return invalid_argument("slots or page_table is null");
+  }
+  return {};
+}
+
 Status prepare_draft_expand(const DraftExpandArguments& draft) {
-  ONEBEAT_RETURN_IF_ERROR(check_shapes(draft));
+  ONEBEAT_RETURN_IF_ERROR(step::check_draft_shapes(draft));
   const std::int32_t shift = step::page_shift_of(draft.page_tokens);
   ONEBEAT_RETURN_IF_ERROR(check_rows(draft, shift));
   const std::int64_t rows = std::int64_t{draft.num_requests} * draft.top_k;
