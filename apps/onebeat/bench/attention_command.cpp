@@ -54,6 +54,7 @@ struct AttentionBenchOptions {
   std::int32_t page = 16;
   std::int32_t tile = 64;
   std::int32_t workers = 0;
+  std::int32_t least_worker_tokens = 0;
   std::int32_t query_tokens = 1;
   std::int32_t invariant_chunk = 0;
   std::string kv_type = "bf16";
@@ -423,6 +424,7 @@ Status run_on_cuda(const AttentionBenchOptions& options) {
   cuda.query_tokens = options.query_tokens;
   cuda.variants = CLI::detail::split(options.variant, ',');
   cuda.workers = options.workers;
+  cuda.least_worker_tokens = options.least_worker_tokens;
   cuda.no_overlap = options.no_overlap;
   cuda.format = options.format;
   cuda.date = date_of_today();
@@ -478,6 +480,9 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   add("--workers", options->workers,
       "Workers of the plan; 0: 8 for each thread, or as tuned on a GPU")
       ->check(CLI::Range(0, 4096));
+  add("--least-worker-tokens", options->least_worker_tokens,
+      "GPU: tokens below which no worker gets a part of its own; 0: as tuned")
+      ->check(CLI::Range(0, 1 << 20));
   add("--query-tokens", options->query_tokens, "Query tokens of each request")
       ->check(CLI::Range(1, 16));
   add("--invariant-chunk", options->invariant_chunk,

@@ -52,6 +52,10 @@ class Bench {
     ONEBEAT_ASSIGN_OR_RETURN(CudaAttentionTuning tuning,
                              cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
     if (options_.workers > 0) tuning.workers = options_.workers;
+    if (options_.least_worker_tokens > 0) {
+      tuning.cost.min_worker_cost = static_cast<std::uint32_t>(options_.least_worker_tokens) * 256 /
+                                    static_cast<std::uint32_t>(tuning.tile_tokens);
+    }
     AttentionGeometry g;
     g.num_heads = shape.heads;
     g.num_kv_heads = shape.kv_heads;

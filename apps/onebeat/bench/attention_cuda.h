@@ -21,8 +21,9 @@ struct CudaAttentionBenchOptions {
   std::int32_t query_tokens = 1;  ///< Of each request; "verify" has its own.
   /// Kernels or families of them, each measured on every shape in turn; empty: the default.
   std::vector<std::string> variants = {""};
-  std::int32_t workers = 0;  ///< 0: tuned.
-  bool no_overlap = false;   ///< Ordinary launches.
+  std::int32_t workers = 0;              ///< 0: tuned.
+  std::int32_t least_worker_tokens = 0;  ///< Given to a worker; 0: tuned.
+  bool no_overlap = false;               ///< Ordinary launches.
   std::string format = "text";
   std::string date;  ///< Of the report.
 };
