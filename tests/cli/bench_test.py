@@ -24,6 +24,38 @@ class Bench(program.ProgramTest):
         self.assertGreater(row["us"], 0)
         self.assertAlmostEqual(row["table_mb"], 32 * 8192 * 4e-6, places=3)
 
+    def test_attention_refuses_what_it_would_ignore(self):
+        for option, value in (("--set", "verify"), ("--least-worker-tokens", "64"), ("--no-overlap", None)):
+            self.assert_error(2, [option, "GPU only"], "bench", "attention", option, *([value] if value else []))
+        for option, value in (("--preset", "short"), ("--tile", "32"), ("--kv-type", "f16"), ("--invariant-chunk", "64"),
+                              ("--pages-in-order", None)):
+            self.assert_error(2, [option, "for the CPU only"], "bench", "attention", "--device", "cuda:0", option,
+                              *([value] if value else []))
+        for option, value in (("--heads", "8/8"), ("--head-dim", "64"), ("--page", "1"), ("--query-tokens", "2")):
+            self.assert_error(2, [option, "--lens"], "bench", "attention", "--device", "cuda:0", option, value)
+        for option, value in (("--preset", "short"), ("--set", "rows")):
+            self.assert_error(2, [option, "--lens"], "bench", "attention", "--lens", "5", option, value)
+
+    def test_attention_refuses_impossible_shapes(self):
+        for words, *arguments in ((["nothing to attend to"], "--lens", "0,0"),
+                                  (["4 KV tokens", "8 query tokens"], "--lens", "4", "--query-tokens", "8"),
+                                  (["-5 KV tokens"], "--lens", "-5"),
+                                  (["'five'", "whole number"], "--lens", "five"),
+                                  (["9", "2", "divide"], "--lens", "5", "--heads", "9/2"),
+                                  (["page_tokens is 24", "power of two"], "--lens", "5", "--page", "24"),
+                                  (["'mma'", "portable"], "--lens", "5", "--variant", "mma")):
+            self.assert_error(1, words, "bench", "attention", *arguments)
+
+    def test_attention_reports_what_it_ran(self):
+        text = self.output_of("bench", "attention", "--lens", "70,0,5", "--heads", "6/2", "--head-dim", "64", "--page", "8",
+                              "--kv-type", "f16", "--query-tokens", "2", "--variant", "portable", "--threads", "1",
+                              "--passes", "1", "--format", "json")
+        report = json.loads(text)
+        self.assertEqual([report[key] for key in ("heads", "kv_heads", "head_dim", "page", "kv_type", "query_tokens", "variant")],
+                         [6, 2, 64, 8, "f16", 2, "portable"])
+        (row,) = report["results"]
+        self.assertEqual((row["requests"], row["kv_tokens"], row["kv_bytes"]), (3, 75, 75 * 2 * 128 * 2))
+
     def test_what_needs_a_gpu_says_what_is_missing(self):
         for arguments in (["step-attention"], ["prepare", "--set", "isolated"], ["attention"], ["limits"]):
             result = self.run_program("bench", *arguments, "--device", "cuda:97")

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json_text.h"
 #include "bench/decode_workload.h"
+#include "bench/report.h"
 #include "device/cuda_device.h"
 #include "device/cuda_limits.h"
 #include "device/cuda_memory.h"
@@ -183,10 +184,11 @@ struct Mean {
 std::string to_json(const Bench& bench, const Options& options, const std::vector<Row>& rows) {
   std::string json = fmt::format(
       "{{\"bench\":\"attention\",\"device\":{},\"driver\":{},\"date\":\"{}\",\"version\":\"{}\","
-      "\"read_limit_gb_per_s\":{:.0f},\"set\":{},\"layout\":{},\"overlap\":{},\"rows\":[",
-      json_quoted(bench.facts().name), bench.facts().driver_version, options.date, ONEBEAT_VERSION,
+      "\"read_limit_gb_per_s\":{:.0f},\"set\":{},\"layout\":{},\"overlap\":{},\"workers\":{},"
+      "\"least_worker_tokens\":{},\"rows\":[",
+      json_quoted(bench.facts().name), bench.facts().driver_version, today(), ONEBEAT_VERSION,
       bench.limits().read_gb_per_s, json_quoted(options.set), json_quoted(options.layout),
-      !options.no_overlap);
+      !options.no_overlap, options.workers, options.least_worker_tokens);
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;
     json += fmt::format(
@@ -231,6 +233,7 @@ std::vector<DecodeShape> shapes_of(const Options& options) {
   if (options.set == "served") return stored_decode_shapes();
   if (options.set == "irregular") return irregular_decode_shapes();
   if (options.set == "verify") return verify_decode_shapes();
+  if (options.set == "rows") return query_row_shapes();
   return {{fmt::format("{}/{}/{}", options.heads, options.kv_heads, options.head_dim), "lens", "",
            options.heads, options.kv_heads, options.head_dim, options.page, options.lens, 0,
            options.query_tokens}};

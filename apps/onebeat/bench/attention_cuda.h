@@ -13,19 +13,19 @@ namespace onebeat::cli {
 struct CudaAttentionBenchOptions {
   int device = 0;
   /// "served": shapes with stored figures of other libraries; "irregular": others; "verify":
-  /// several query tokens a request; "lens": the one of the five numbers below.
+  /// several query tokens a request; "rows": from 1 to 64 query rows; "lens": the one of the five
+  /// numbers below.
   std::string set = "served";
   std::vector<std::int32_t> lens;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, page = 0;
   std::string layout = "nhd";
-  std::int32_t query_tokens = 1;  ///< Of each request; "verify" has its own.
+  std::int32_t query_tokens = 1;  ///< Of each request of "lens".
   /// Kernels or families of them, each measured on every shape in turn; empty: the default.
   std::vector<std::string> variants = {""};
   std::int32_t workers = 0;              ///< 0: tuned.
   std::int32_t least_worker_tokens = 0;  ///< Given to a worker; 0: tuned.
   bool no_overlap = false;               ///< Ordinary launches.
   std::string format = "text";
-  std::string date;  ///< Of the report.
 };
 
 /// Each shape is a CUDA graph of dependent launches (the output of one is the query of the next)

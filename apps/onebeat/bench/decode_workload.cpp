@@ -33,6 +33,16 @@ std::vector<std::int32_t> lengths_of(const std::string& batch, std::int32_t long
   return lens;
 }
 
+/// From half of `longest` on.
+std::vector<std::int32_t> uneven_lengths(std::int32_t requests, std::int32_t longest,
+                                         std::mt19937& random) {
+  std::vector<std::int32_t> lens;
+  for (std::int32_t i = 0; i < requests; ++i)
+    lens.push_back(longest / 2 +
+                   static_cast<std::int32_t>(random() % static_cast<unsigned>(longest / 2)));
+  return lens;
+}
+
 }  // namespace
 
 std::vector<DecodeShape> stored_decode_shapes() {
@@ -69,11 +79,8 @@ std::vector<DecodeShape> irregular_decode_shapes() {
           DecodeShape shape{h.name,     fmt::format("{} up to {}", requests, longest),
                             "",         h.heads,
                             h.kv_heads, h.head_dim,
-                            page,       {},
+                            page,       uneven_lengths(requests, longest, random),
                             0};
-          for (std::int32_t i = 0; i < requests; ++i)
-            shape.lens.push_back(longest / 2 + static_cast<std::int32_t>(
-                                                   random() % static_cast<unsigned>(longest / 2)));
           shapes.push_back(shape);
         }
       }
@@ -102,6 +109,43 @@ std::vector<DecodeShape> verify_decode_shapes() {
                             0,          h.query_tokens};
           shape.lens.assign(static_cast<std::size_t>(requests), len);
           if (shape.bytes() < 4e9) shapes.push_back(shape);
+        }
+      }
+    }
+  }
+  return shapes;
+}
+
+std::vector<DecodeShape> query_row_shapes() {
+  struct Batch {
+    std::int32_t requests, longest, page;
+    bool uneven;
+  };
+  std::vector<DecodeShape> shapes;
+  std::mt19937 random(5);
+  for (const std::int32_t head_dim : {64, 128}) {
+    for (const std::int32_t heads_per_kv_head : {1, 4, 8}) {
+      for (const std::int32_t query_tokens : {1, 2, 4, 8}) {
+        for (const Batch& b :
+             {Batch{1, 4097, 64, false}, Batch{32, 2048, 1, false}, Batch{3, 700, 16, true},
+              Batch{23, 9000, 128, true}, Batch{96, 700, 16, true}, Batch{96, 5000, 128, true}}) {
+          const std::int32_t kv_heads = b.uneven ? 6 : 8;
+          const std::int32_t heads = kv_heads * heads_per_kv_head;
+          DecodeShape shape{
+              fmt::format("{}/{}/{} T {}", heads, kv_heads, head_dim, query_tokens),
+              fmt::format("{} {} {}", b.requests, b.uneven ? "up to" : "x", b.longest),
+              "",
+              heads,
+              kv_heads,
+              head_dim,
+              b.page,
+              {},
+              0,
+              query_tokens};
+          shape.lens =
+              b.uneven ? uneven_lengths(b.requests, b.longest, random)
+                       : std::vector<std::int32_t>(static_cast<std::size_t>(b.requests), b.longest);
+          shapes.push_back(std::move(shape));
         }
       }
     }
@@ -158,6 +202,9 @@ Status DecodeMemory::lay_out(const DecodeShape& shape, cudaStream_t stream) {
         shape.query_tokens, shape.heads, shape.head_dim, kMostRowElements);
   }
   num_pages_ = shape.pages();
+  if (num_pages_ == 0) {
+    return invalid_argument("no request has a KV token: there is nothing to attend to");
+  }
   half_bytes_ = static_cast<std::size_t>(num_pages_) *
                 static_cast<std::size_t>(shape.page * shape.kv_heads * shape.head_dim) * 2;
   fitting_ = cache_.size() / (2 * half_bytes_);

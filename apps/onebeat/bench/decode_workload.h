@@ -38,6 +38,10 @@ struct DecodeShape {
 /// KV head: 16 to 128 query rows.
 [[nodiscard]] std::vector<DecodeShape> verify_decode_shapes();
 
+/// 1 to 64 query rows of a KV head, by few and many heads and query tokens, over batches and
+/// lengths of all kinds: where one family of kernels overtakes the other.
+[[nodiscard]] std::vector<DecodeShape> query_row_shapes();
+
 /// Memory that one shape after another uses: as many layers' K and V as fit, so that the L2 holds
 /// none of what a launch reads.
 class DecodeMemory {
