@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Remakes the seeds of the fuzz targets in tests/fuzz/: small valid inputs from which the fuzzers set out."""
+import json
 import struct
 from pathlib import Path
 
@@ -48,7 +49,30 @@ def tokenizer(rule, text_, merges=(), special=(), raw=1, missing=ord("a"), stop=
     return out + bytes([len(stop)]) + stop + bytes([parse]) + text_
 
 
+def spm(text_, merges=(), special=(), scores=(), with_bytes=1, prefix=0, parse=0):
+    """The input of spm_fuzz: kind of spec, merges (left, right: indices of texts), special tokens, scores, then text."""
+    out = bytes([with_bytes, 0 if scores else 1, prefix, len(merges)])
+    for left, right in merges:
+        out += bytes([left, right])
+    out += bytes([len(special)])
+    for kind, token in special:
+        out += bytes([kind, len(token)]) + token
+    for score in scores:
+        out += struct.pack(">f", score)[:2]
+    return out + bytes([parse]) + text_
+
+
+def chat(template, messages):
+    """The input of chat_template_fuzz."""
+    return (SEEDS.parent / "golden" / "chat" / f"{template}.jinja").read_bytes() + b"\0" + json.dumps(messages).encode()
+
+
 def main():
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " Yes? "}, {"role": "user", "content": "\u00e9\n"}]
+    system = [{"role": "system", "content": "Be brief."}] + turns
+    call = system + [
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "id": "123456789", "function": {"name": "f", "arguments": {"a": [1, None]}}}]},
+        {"role": "tool", "content": "{}", "tool_call_id": "123456789"}]
     scalars = [entry(f"k.{kind}", kind, {STRING: "text", BOOL: True}.get(kind, 1)) for kind in (*CODES, STRING)]
     arrays = [array(f"a.{kind}", kind, [1, 0]) for kind in CODES] + [array("a.strings", STRING, ["one", "", "three"])]
     nested = text("nested") + struct.pack("<IIQIQB", ARRAY, ARRAY, 1, U8, 1, 7)
@@ -62,6 +86,15 @@ def main():
         "tokenizer_fuzz/smollm": tokenizer(1, "don't 12  é😀\r\n  x".encode(), [(104, 101), (32, 256)]),
         "tokenizer_fuzz/special": tokenizer(2, b"a<|x|>b\xff<|x|", [(60, 124)], [(2, b"<|x|>"), (3, b"<|")], stop=b"<|", parse=0),
         "tokenizer_fuzz/hostile": tokenizer(3, b"abab", [(97, 98)], [(0, b"\xff"), (0, b"")], raw=0, missing=200),
+        "spm_fuzz/merges": spm("ab ba\u2581 \u00e9\nab".encode(), [(0, 1), (2, 5), (5, 5)], [(3, b"aa"), (2, b"<b>")]),
+        "spm_fuzz/scores": spm("abab  <b> \u65e5\n".encode(), [(0, 1), (2, 0), (5, 2)], [(2, b"<b>"), (3, b"  ")],
+                               [0.0] * 262 + [-1.0, -3.0, -2.0, 0.0, 0.0], parse=1),
+        "spm_fuzz/unknown": spm(b"a\xff b \xe2\x96", [(0, 2), (2, 1)], [(0, b"xy")], with_bytes=0, prefix=1),
+        "chat_template_fuzz/smollm2": chat("smollm2", turns),
+        "chat_template_fuzz/gemma3": chat("gemma3", system),
+        "chat_template_fuzz/mistral_v3": chat("mistral_v3", call),
+        "chat_template_fuzz/llama3_1": chat("llama3_1", call),
+        "chat_template_fuzz/qwen3": chat("qwen3", call),
     }
     for name, data in seeds.items():
         (SEEDS / name).parent.mkdir(parents=True, exist_ok=True)

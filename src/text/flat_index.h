@@ -38,7 +38,7 @@ class FlatIndex {
  public:
   /// A table for up to `capacity` texts.
   explicit FlatIndex(std::size_t capacity = 0)
-      : slots_(std::bit_ceil(capacity * 2 + 1)), mask_(slots_.size() - 1) {}
+      : slots_(std::bit_ceil(capacity + capacity / 2 + 1)), mask_(slots_.size() - 1) {}
 
   /// Inserts `text` with `id` unless the text is already there.
   template <typename TextOf>

@@ -145,10 +145,9 @@ Status read_entry(const GgufEntry& entry, std::vector<T>& out) {
   out.resize(static_cast<std::size_t>(entry.count));
   const std::byte* at = entry.bytes.data();
   for (T& element : out) {
-    ONEBEAT_RETURN_IF_ERROR(
-        read_value(entry.element_type, at, element)
-            .with_context(
-                fmt::format("element {}", static_cast<std::size_t>(&element - out.data()))));
+    // Vocabularies have hundreds of thousands of elements: words only for a failure.
+    const Status status = read_value(entry.element_type, at, element);
+    if (!status.ok()) return status.with_context(fmt::format("element {}", &element - out.data()));
   }
   return {};
 }
