@@ -4,13 +4,16 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -18,6 +21,7 @@
 #include "commands.h"
 #include "engine_options.h"
 #include "interrupt.h"
+#include "line_editor.h"
 #include "onebeat/engine.h"
 #include "reply_text.h"
 
@@ -36,22 +40,23 @@ constexpr const char* kHelp =
     "/help   shows this\n"
     "/reset  forgets the conversation\n"
     "/exit   ends, as the end of input does\n"
-    "Ctrl-C  stops a reply\n";
+    "Ctrl-C  stops a reply\n"
+    "In a terminal: arrows up and down bring back earlier messages, Alt-Enter begins a new line,\n"
+    "and what is pasted is sent by Enter alone.\n";
 
-/// Lines of standard input. A signal ends a wait, which std::getline would take for the end; the
-/// wait looks up now and then, because a signal just before it does not end it.
+/// Lines of standard input where it is no terminal. A signal ends a wait, which std::getline would
+/// take for the end; the wait looks up now and then, because a signal just before it does not end
+/// it.
 class LineReader {
  public:
-  enum class Outcome : std::uint8_t { kLine, kEnd, kInterrupted };
-
-  Outcome read(std::string& line) {
+  LineOutcome read(std::string& line) {
     while (true) {
       if (const std::size_t end = pending_.find('\n'); end != std::string::npos) {
         line = pending_.substr(0, end);
         pending_.erase(0, end + 1);
-        return Outcome::kLine;
+        return LineOutcome::kLine;
       }
-      if (interrupted()) return Outcome::kInterrupted;
+      if (interrupted()) return LineOutcome::kInterrupted;
       pollfd input = {STDIN_FILENO, POLLIN, 0};
       if (::poll(&input, 1, 100) <= 0) continue;
       char buffer[4096];
@@ -61,11 +66,11 @@ class LineReader {
       } else if (count < 0 && errno == EINTR) {
         continue;
       } else if (pending_.empty()) {
-        return Outcome::kEnd;
+        return LineOutcome::kEnd;
       } else {
         line = std::move(pending_);
         pending_.clear();
-        return Outcome::kLine;
+        return LineOutcome::kLine;
       }
     }
   }
@@ -73,6 +78,11 @@ class LineReader {
  private:
   std::string pending_;
 };
+
+bool variable_is(const char* name, std::string_view value) {
+  const char* found = std::getenv(name);
+  return found != nullptr && found == value;
+}
 
 class Chat {
  public:
@@ -89,30 +99,46 @@ class Chat {
       fmt::print("{}: type a message; /help lists the commands\n", model_.engine->facts().name);
     }
     catch_interrupts();
-    LineReader reader;
     std::string line;
     while (true) {
-      if (interactive_) {
-        std::fputs("\n> ", stdout);
-        std::fflush(stdout);
-      }
-      const LineReader::Outcome outcome = reader.read(line);
-      if (outcome == LineReader::Outcome::kInterrupted) {
-        if (!interactive_) return {StatusCode::kCancelled, "interrupted"};
+      const LineOutcome outcome = read_message(line);
+      if (outcome == LineOutcome::kInterrupted) {
+        if (!interactive_ || terminated()) return {StatusCode::kCancelled, "interrupted"};
         clear_interrupt();
-        std::fputs("\n(/exit or Ctrl-D ends)", stdout);
+        std::fputc('\n', stdout);
+        note("/exit or Ctrl-D ends");
         continue;
       }
-      if (outcome == LineReader::Outcome::kEnd) break;
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      if (outcome == LineOutcome::kEnd) break;
+      if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
       if (line == "/exit") return {};
-      ONEBEAT_RETURN_IF_ERROR(line.front() == '/' ? obey(line) : answer(line));
+      const bool command = line.front() == '/' && line.find('\n') == std::string::npos;
+      ONEBEAT_RETURN_IF_ERROR(command ? obey(line) : answer(line));
     }
     if (interactive_) std::fputc('\n', stdout);
     return {};
   }
 
  private:
+  LineOutcome read_message(std::string& line) {
+    if (!interactive_) return reader_.read(line);
+    std::fputc('\n', stdout);
+    constexpr std::string_view kPrompt = "> ";
+    const std::string prompt =
+        colours_ ? fmt::format("\x1b[1;36m{}\x1b[0m", kPrompt) : std::string(kPrompt);
+    if (edits_) return editor_.read(prompt, kPrompt.size(), line);
+    std::fputs(prompt.c_str(), stdout);
+    std::fflush(stdout);
+    return reader_.read(line);
+  }
+
+  /// Something about the conversation that is not part of it.
+  void note(std::string_view text) const {
+    if (!interactive_) return;
+    fmt::print("{}({}){}\n", colours_ ? "\x1b[2m" : "", text, colours_ ? "\x1b[0m" : "");
+    std::fflush(stdout);
+  }
+
   void reset() {
     messages_.clear();
     if (!options_.system.empty()) messages_.push_back({"system", options_.system});
@@ -123,7 +149,7 @@ class Chat {
       std::fputs(kHelp, stdout);
     } else if (line == "/reset") {
       reset();
-      if (interactive_) std::fputs("(forgotten)\n", stdout);
+      note("forgotten");
     } else {
       std::fprintf(stderr, "chat: there is no command %s; /help lists them\n", line.c_str());
     }
@@ -134,13 +160,16 @@ class Chat {
   /// The prompt of the conversation so far; the oldest exchanges go when it becomes too long.
   Result<std::vector<std::int32_t>> fitting_prompt() {
     const auto first = static_cast<std::ptrdiff_t>(options_.system.empty() ? 0 : 1);
+    const std::int64_t context = model_.engine->context_tokens();
+    const std::int64_t reply = std::min<std::int64_t>(options_.max_tokens, context / 4);
     while (true) {
       ONEBEAT_ASSIGN_OR_RETURN(std::vector<std::int32_t> ids, prompt_.encode(messages_));
       const auto length = static_cast<std::int64_t>(ids.size());
-      if (length < model_.engine->context_tokens()) return ids;
+      if (length + reply <= context) return ids;
       if (static_cast<std::ptrdiff_t>(messages_.size()) - first < 3) {
+        if (length < context) return ids;
         return out_of_range("the message makes {} tokens; the context has room for {} (--context)",
-                            length, model_.engine->context_tokens());
+                            length, context);
       }
       messages_.erase(messages_.begin() + first, messages_.begin() + first + 2);
       std::fputs("chat: the context is full; the oldest exchange is forgotten\n", stderr);
@@ -173,8 +202,14 @@ class Chat {
     std::fflush(stdout);
     messages_.push_back({"assistant", reply.text()});
     if (result.finish_reason == FinishReason::kCancelled) {
+      if (!interactive_ || terminated()) return {StatusCode::kCancelled, "interrupted"};
       clear_interrupt();
-      if (interactive_) std::fputs("(stopped)\n", stdout);
+      note("stopped");
+    } else if (result.finish_reason == FinishReason::kLength) {
+      const bool limit = result.tokens.size() >= static_cast<std::size_t>(options_.max_tokens);
+      note(limit ? fmt::format("the reply ends at its limit of {} tokens (--max-tokens)",
+                               options_.max_tokens)
+                 : "the reply ends where the context is full (--context)");
     }
     return {};
   }
@@ -184,7 +219,12 @@ class Chat {
   const ChatPrompt& prompt_;
   std::vector<std::int32_t> ends_;
   std::vector<ChatMessage> messages_;
-  bool interactive_ = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+  const bool interactive_ = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1;
+  const bool edits_ = interactive_ && !variable_is("TERM", "dumb");
+  const bool colours_ =
+      edits_ && (std::getenv("NO_COLOR") == nullptr || variable_is("NO_COLOR", ""));
+  LineEditor editor_;
+  LineReader reader_;
 };
 
 Status run_chat(const ChatCommandOptions& options) {

@@ -159,7 +159,7 @@ Status run_generate(GenerateOptions options) {
     ONEBEAT_ASSIGN_OR_RETURN(std::vector<std::int32_t> prompt,
                              encode_prompt(options, *model.tokenizer, text));
     prompts.push_back(std::move(prompt));
-    replies.emplace_back(*model.tokenizer, stops, streams);
+    replies.emplace_back(*model.tokenizer, stops, streams, !options.chat);
   }
   std::vector<GenerateRequest> requests(texts.size());
   for (std::size_t i = 0; i < requests.size(); ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A signal handler can reach nothing but a global, hence the one in this file.
+// A signal handler can reach nothing but a global, hence those in this file.
 #include "interrupt.h"
 
 #include <atomic>
@@ -9,9 +9,11 @@ namespace onebeat::cli {
 namespace {
 
 std::atomic<bool> interrupt_seen{false};
+std::atomic<bool> end_asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void on_signal(int signal) {
+  if (signal == SIGTERM) end_asked.store(true);
   if (interrupt_seen.exchange(true)) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
@@ -30,6 +32,10 @@ void catch_interrupts() {
 
 bool interrupted() {
   return interrupt_seen.load(std::memory_order_relaxed);
+}
+
+bool terminated() {
+  return end_asked.load(std::memory_order_relaxed);
 }
 
 void clear_interrupt() {

@@ -12,6 +12,9 @@ void catch_interrupts();
 /// from any thread.
 [[nodiscard]] bool interrupted();
 
+/// Whether one of these signals was SIGTERM, after which a program does not go on.
+[[nodiscard]] bool terminated();
+
 /// Forgets the signal: the interrupted work has stopped and the program goes on (a chat after a
 /// stopped reply).
 void clear_interrupt();

@@ -8,8 +8,8 @@
 
 namespace onebeat::cli {
 
-ReplyText::ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print)
-    : detokenizer_(tokenizer), stops_(std::move(stops)), print_(print) {}
+ReplyText::ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print, bool continues)
+    : detokenizer_(tokenizer, false, continues), stops_(std::move(stops)), print_(print) {}
 
 bool ReplyText::append(std::int32_t token) {
   std::string piece;

@@ -15,8 +15,9 @@ namespace onebeat::cli {
 /// beginning. Written to standard output as it becomes certain, if `print`.
 class ReplyText {
  public:
-  /// `tokenizer` must outlive it.
-  ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print);
+  /// `tokenizer` must outlive it. `continues`: the text goes on from a prompt, so that a space at
+  /// its beginning is part of it.
+  ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print, bool continues = false);
 
   /// Returns whether the reply goes on.
   bool append(std::int32_t token);

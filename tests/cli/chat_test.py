@@ -3,8 +3,7 @@
 
 import json
 import os
-import pty
-import select
+import shlex
 import signal
 import subprocess
 import time
@@ -86,47 +85,67 @@ class Chat(program.ProgramTest):
         self.assert_error(2, "--chat", "generate", "-m", "smollm2", "-p", "x", "--chat", "--special")
 
     def test_ctrl_c_in_a_terminal_stops_the_reply_and_keeps_the_session(self):
-        child, terminal = pty.fork()
-        if child == 0:
-            os.execve(program.BINARY, [program.BINARY, *CHAT, "-n", "4000"],
-                      program.clean_environment(ONEBEAT_CACHE=str(self.cache)))
-        self.addCleanup(os.close, terminal)
-        self.shown = ""
-        seen = self.read_until(terminal, "> ")
-        self.assertIn("/help", seen)
-        os.write(terminal, b"Write a very long story about a ship.\n")
-        self.read_until(terminal, "story about a ship.")
+        terminal = self.terminal("-n", "4000")
+        self.assertIn("/help", terminal.read_until("> "))
+        terminal.type("Write a very long story about a ship.\r")
+        terminal.read_until("story about a ship.\r\n")
         time.sleep(0.3)
-        os.kill(child, signal.SIGINT)
-        self.read_until(terminal, "(stopped)")
-        self.read_until(terminal, "> ")
-        os.kill(child, signal.SIGINT)  # At the prompt it only says how to leave.
-        self.read_until(terminal, "/exit or Ctrl-D ends")
-        os.write(terminal, b"/exit\n")
-        deadline = time.time() + 30
-        while time.time() < deadline:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                self.assertEqual(status, 0)
-                return
-            time.sleep(0.05)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        self.fail("the chat did not end")
+        terminal.signal(signal.SIGINT)
+        terminal.read_until("(stopped)")
+        terminal.read_until("> ")
+        terminal.type("not sent\x03\x03")  # At the prompt it only says how to leave, however often.
+        terminal.read_until("/exit or Ctrl-D ends")
+        terminal.read_until("/exit or Ctrl-D ends")
+        terminal.type("/exit\r")
+        self.assertEqual(terminal.exit_status(), 0)
 
-    def read_until(self, terminal, wanted):
-        """What the terminal shows up to and with `wanted`; the rest is left for the next call."""
-        deadline = time.time() + 60
-        while wanted not in self.shown and time.time() < deadline:
-            if select.select([terminal], [], [], 1)[0]:
-                try:
-                    self.shown += os.read(terminal, 4096).decode(errors="replace")
-                except OSError:
-                    break
-        seen, found, rest = self.shown.partition(wanted)
-        self.assertTrue(found, f"{wanted!r} did not come; seen: {seen!r}")
-        self.shown = rest
-        return seen
+    def test_editing_in_a_terminal(self):
+        terminal = self.terminal("-n", "8")
+        terminal.read_until("> ")
+        # Letters and words are taken back as characters, not as bytes; a pasted text is one message.
+        terminal.type("/nösxy\x7f\x7fo wörd\x17\x1b[D\x1b[D\x1b[Dx\r")
+        terminal.read_until("there is no command /nöxso")
+        terminal.type("\x1b[A\x1b[H\x1b[C\x1b[C\x1b[C\x1b[3~\r")
+        terminal.read_until("there is no command /nöso")
+        terminal.type("\x1b[200~/one\r/two\x1b[201~\x15\x04")
+        self.assertEqual(terminal.exit_status(), 0)
+        self.assertNotIn("there is no command", terminal.rest())
+
+    def test_the_terminal_is_restored(self):
+        def leave(how):
+            terminal = self.terminal("-n", "8")
+            terminal.read_until("> ")
+            self.assertFalse(terminal.echoes())
+            how(terminal)
+            self.assertTrue(terminal.exit_status() is not None and terminal.echoes(), how)
+            self.assertIn("\x1b[?2004l", terminal.rest())
+            return terminal
+
+        self.assertEqual(leave(lambda t: t.type("/exit\r")).exit_status(), 0)
+        self.assertEqual(leave(lambda t: t.type("\x04")).exit_status(), 0)
+        self.assertEqual(leave(lambda t: t.signal(signal.SIGTERM)).exit_status(), 1)
+
+    def test_ctrl_z_suspends(self):
+        shell = self.run_in_terminal("/bin/bash", "--norc", "--noprofile", "-i")
+        shell.type(shlex.join([program.BINARY, *CHAT]) + "\r")
+        shell.read_until("/help lists the commands")
+        shell.read_until("> ")
+        shell.type("/exi\x1a")
+        shell.read_until("Stopped")
+        shell.type("fg\r")
+        shell.read_until("> /exi")
+        shell.type("x\x7ft\r")
+        shell.read_until("> \x1b[K/exit\r\n")
+        shell.type("exit $?\r")
+        self.assertEqual(shell.exit_status(), 0)
+
+    def run_in_terminal(self, *command):
+        terminal = program.Terminal(*command, ONEBEAT_CACHE=str(self.cache), TERM="xterm", NO_COLOR="1")
+        self.addCleanup(terminal.close)
+        return terminal
+
+    def terminal(self, *arguments):
+        return self.run_in_terminal(program.BINARY, *CHAT, *arguments)
 
 
 if __name__ == "__main__":
