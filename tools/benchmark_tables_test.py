@@ -101,6 +101,30 @@ class Tables(unittest.TestCase):
         self.assertIn("| never (the layers alone) | 32 | 0.980 |", text)
         self.assertIn("| 4 x 512 | 16.00 | 100 | 200 | 320 FI | 3.20 |", text)
 
+    def test_peers_on_a_cpu_a_table_for_each_model(self):
+        def speed(median):
+            return {"median": median, "min": median - 1, "max": median + 1, "runs": 3}
+
+        result = {"bench": "cpu-peers", "model": "A model", "file": "a.gguf", "cpu": "A processor", "isa": "avx2",
+                  "date": "2026-01-02", "commit": "0123456789abcdef", "llama.cpp": "1", "ik_llama.cpp": "2", "kv": "f16",
+                  "limits": [{"threads": 1, "read_gb_per_s": 10.25, "share": 0.8}], "rows": [
+                      {"threads": 1, "case": "decode 2048", "tokens_per_second":
+                          {"llama.cpp": speed(20), "ik_llama.cpp": speed(25), "onebeat": speed(50)}},
+                      {"threads": 2, "case": "together 8", "tokens_per_second":
+                          {"llama.cpp": speed(200), "onebeat": speed(100)}}]}
+        self.page.write_text("".join(f"<!-- cpu-peers:{name}.gguf bench/results/{name}.json -->\n<!-- end -->\n"
+                                     for name in "ab"), encoding="utf-8")
+        for name in "ab":
+            self.write(f"{name}.json", result | {"file": f"{name}.gguf"})
+        text = self.run_tool()[1]
+        self.assertIn("| 1 | decode behind 2,048 | 20 (19 to 21) | 25 (24 to 26) | 50 (49 to 51) | 2.00 |", text)
+        self.assertIn("| 2 | 8 requests at once | 200 (199 to 201) | fails | 100 (99 to 101) | **0.50** |", text)
+        self.assertIn("1 thread read a buffer of the weights' size at 10.2 GB/s; decode behind 0 reached 0.80 of it.", text)
+        self.write("later.json", result)
+        text = self.run_tool("use", str(self.root / "bench" / "results" / "later.json"))[1]
+        self.assertEqual(text.count("later.json"), 1)
+        self.assertIn("<!-- cpu-peers:b.gguf bench/results/b.json -->", text)
+
 
 if __name__ == "__main__":
     unittest.main()

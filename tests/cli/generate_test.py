@@ -86,9 +86,14 @@ class Generate(program.ProgramTest):
     def test_bench_step_alone_and_together(self):
         for batch in ("1", "3"):
             report = json.loads(self.output_of("bench", "step", "-m", "smollm2", "--contexts", "9", "--tokens", "3",
-                                               "--repeats", "1", "--batch", batch, "--format", "json"))
+                                               "--repeats", "2", "--batch", batch, "--format", "json"))
             self.assertEqual(report["batch"], int(batch))
-            self.assertGreater(report["results"][0]["decode_tok_s"], 0)
+            row = report["results"][0]
+            self.assertEqual(len(row["decode_runs"]), 2)
+            self.assertEqual(max(row["decode_runs"]), row["decode_tok_s"])
+            self.assertEqual(min(row["decode_runs"]), row["decode_slowest_tok_s"])
+            self.assertAlmostEqual(max(row["prefill_runs"]), row["prefill_tok_s"], delta=0.06)
+            self.assertGreater(row["decode_slowest_tok_s"], 0)
 
     def test_refusals(self):
         self.assert_error(1, "prompt is empty", *REQUEST, "-p", "")

@@ -2,6 +2,7 @@
 // `onebeat bench step`: prompt and decode speed of a model at some contexts, beside the machine's
 // read bandwidth.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -30,11 +31,17 @@ struct StepOptions {
   std::string format = "text";
 };
 
+struct Speed {
+  double prefill_tok_s = 0;
+  double decode_tok_s = 0;
+};
+
 struct Measured {
   std::int32_t context = 0;
   double prefill_tok_s = 0;
   double decode_tok_s = 0;
   double decode_slowest_tok_s = 0;
+  std::vector<Speed> runs;    ///< One of each repeat, in order; the first finds caches cold.
   double bytes_per_step = 0;  ///< Weights, and each request's KV at its mean context.
   double share = 0;           ///< bytes_per_step * steps per second / measured bandwidth.
 };
@@ -55,11 +62,6 @@ std::vector<std::int32_t> make_prompt(std::int32_t tokens, std::int32_t request,
 std::int32_t steps_before_all_decode(const StepOptions& options, std::int32_t context) {
   return static_cast<std::int32_t>(std::int64_t{options.batch} * context / kPrefillChunk) + 2;
 }
-
-struct Speed {
-  double prefill_tok_s = 0;
-  double decode_tok_s = 0;
-};
 
 /// All prompts are computed first; then the steps in which all requests decode are timed.
 Result<Speed> run_together(Engine& engine, const StepOptions& options, std::int32_t context) {
@@ -121,6 +123,7 @@ Result<Measured> measure(Engine& engine, const StepOptions& options, std::int32_
     ONEBEAT_ASSIGN_OR_RETURN(const Speed speed, options.batch == 1
                                                     ? run_alone(engine, options, context)
                                                     : run_together(engine, options, context));
+    best.runs.push_back(speed);
     best.prefill_tok_s = std::max(best.prefill_tok_s, speed.prefill_tok_s);
     best.decode_slowest_tok_s =
         repeat == 0 ? speed.decode_tok_s : std::min(best.decode_slowest_tok_s, speed.decode_tok_s);
@@ -131,6 +134,13 @@ Result<Measured> measure(Engine& engine, const StepOptions& options, std::int32_
                             (context + options.tokens / 2.0);
   best.share = best.bytes_per_step * best.decode_tok_s / options.batch / bytes_per_second;
   return best;
+}
+
+/// "[1.50,2.00]": one speed of every run.
+std::string list_of(const std::vector<Speed>& runs, double Speed::*member) {
+  std::vector<std::string> texts;
+  for (const Speed& run : runs) texts.push_back(fmt::format("{:.2f}", run.*member));
+  return fmt::format("[{}]", fmt::join(texts, ","));
 }
 
 std::string to_json(const StepOptions& options, const Engine& engine, double read,
@@ -151,9 +161,10 @@ std::string to_json(const StepOptions& options, const Engine& engine, double rea
     json += fmt::format(
         "{}{{\"context\":{},\"prefill_tok_s\":{:.1f},\"decode_tok_s\":{:.2f},\"decode_slowest_tok_"
         "s\":{:.2f},"
-        "\"bytes_per_step\":{:.0f},\"share\":{:.3f}}}",
+        "\"bytes_per_step\":{:.0f},\"share\":{:.3f},\"prefill_runs\":{},\"decode_runs\":{}}}",
         i == 0 ? "" : ",", row.context, row.prefill_tok_s, row.decode_tok_s,
-        row.decode_slowest_tok_s, row.bytes_per_step, row.share);
+        row.decode_slowest_tok_s, row.bytes_per_step, row.share,
+        list_of(row.runs, &Speed::prefill_tok_s), list_of(row.runs, &Speed::decode_tok_s));
   }
   return json + "]}\n";
 }
@@ -191,7 +202,12 @@ Status run_step(StepOptions options) {
   {
     ONEBEAT_ASSIGN_OR_RETURN(const std::unique_ptr<ThreadPool> pool,
                              ThreadPool::create(engine->threads()));
-    ONEBEAT_ASSIGN_OR_RETURN(read, measure_read_bandwidth(*pool, std::size_t{256} * 1000 * 1000));
+    // A buffer of the weights' size: what a cache holds of the one, it holds of the other.
+    constexpr std::int64_t kFewestBytes = 1 << 20;
+    constexpr int kPasses = 15;
+    const std::int64_t bytes = std::max(kFewestBytes, engine->facts().bytes_per_pass);
+    ONEBEAT_ASSIGN_OR_RETURN(
+        read, measure_read_bandwidth(*pool, static_cast<std::size_t>(bytes), kPasses));
   }
   std::vector<Measured> rows;
   for (const std::int32_t context : options.contexts) {

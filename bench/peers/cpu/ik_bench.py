@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""ik_bench.py MODEL THREADS PROMPTS DEPTHS TOKENS REPEATS: ik_llama.cpp's speed, as a JSON object on stdout.
+"""ik_bench.py MODEL THREADS FLASH CASE NUMBER TOKENS REPEATS: ik_llama.cpp's tokens per second, a JSON list on stdout.
 
-Run by measure.py with the Python of build/peers/venv. PROMPTS and DEPTHS are lists like 128,512. Only llama_decode() is
-timed: no sampling, no tokenizer. Weights are repacked when they are loaded, flash attention is on: its fastest mode.
+Run by measure.py with the Python of build/peers/venv. CASE is prompt (of NUMBER tokens), decode (TOKENS steps behind NUMBER
+tokens) or together (NUMBER requests behind 16 tokens each). Only llama_decode() is timed: no sampling, no tokenizer. Weights
+are repacked when they are loaded, its fastest mode; FLASH (0 or 1) is flash attention. One run more is made than counts.
 """
 
 import json
@@ -11,54 +12,58 @@ import sys
 import time
 
 from ik_llama_cpp import _ctypes_api as C
-from ik_llama_cpp._internals import make_batch_range
+
+BATCH = 512
+TOGETHER_PROMPT = 16
 
 
-def timed(context, tokens, position):
-    batch = make_batch_range(tokens, pos_start=position)
+def decode(context, batch, rows):
+    """rows: (token, position, sequence) of each token; the last of each sequence gives logits. Returns seconds."""
+    last = {sequence: i for i, (_, _, sequence) in enumerate(rows)}
+    batch.n_tokens = len(rows)
+    for i, (token, position, sequence) in enumerate(rows):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, position, 1
+        batch.seq_id[i][0] = sequence
+        batch.logits[i] = 1 if last[sequence] == i else 0
     begin = time.perf_counter()
     if C.llama_decode(context, batch) != 0:
         raise RuntimeError("llama_decode failed")
-    C.llama_get_logits_ith(context, -1)
+    C.llama_get_logits_ith(context, len(rows) - 1)
     return time.perf_counter() - begin
 
 
 def main():
-    path, threads, prompts, depths, tokens, repeats = sys.argv[1:]
-    prompts = [int(n) for n in prompts.split(",")]
-    depths = [int(n) for n in depths.split(",")]
+    path, threads, flash, case, number, tokens, repeats = sys.argv[1:]
+    number, tokens = int(number), int(tokens)
+    requests = number if case == "together" else 1
+    before = {"prompt": 0, "decode": number, "together": TOGETHER_PROMPT}[case]
     C.llama_backend_init()
     model_params = C.llama_model_default_params()
     model_params.repack_tensors = True
     model = C.llama_model_load_from_file(path.encode(), model_params)
     params = C.llama_context_default_params()
-    params.n_ctx = max(prompts + depths) + int(tokens) + 64
-    params.n_batch = params.n_ubatch = 512
+    params.n_ctx = max(4096, requests * (number + tokens))
+    params.n_batch = params.n_ubatch = BATCH
+    params.n_seq_max = requests
     params.n_threads = params.n_threads_batch = int(threads)
-    params.flash_attn = True
+    params.flash_attn = flash == "1"
     context = C.llama_init_from_model(model, params)
+    batch = C.llama_batch_init(BATCH, 0, 1)
     ids = [i * 7919 % 40000 for i in range(params.n_ctx)]
 
-    def fill(count):
+    speeds = []
+    for _ in range(int(repeats) + 1):
         C.llama_kv_cache_clear(context)
-        for start in range(0, count, 512):
-            timed(context, ids[start:min(start + 512, count)], start)
-
-    result = {"prompt": {}, "decode": {}}
-    timed(context, ids[:32], 0)
-    for count in prompts:
-        best = 1e9
-        for _ in range(int(repeats)):
-            C.llama_kv_cache_clear(context)
-            best = min(best, timed(context, ids[:count], 0))
-        result["prompt"][str(count)] = count / best
-    for depth in depths:
-        best = 1e9
-        for _ in range(int(repeats)):
-            fill(depth)
-            best = min(best, sum(timed(context, [ids[i]], depth + i) for i in range(int(tokens))))
-        result["decode"][str(depth)] = int(tokens) / best
-    print(json.dumps(result))
+        for sequence in range(requests):
+            for start in range(0, before, BATCH):
+                decode(context, batch, [(ids[i], i, sequence) for i in range(start, min(start + BATCH, before))])
+        if case == "prompt":
+            speeds.append(number / decode(context, batch, [(ids[i], i, 0) for i in range(number)]))
+        else:
+            seconds = sum(decode(context, batch, [(ids[step + s], before + step, s) for s in range(requests)])
+                          for step in range(tokens))
+            speeds.append(requests * tokens / seconds)
+    print(json.dumps(speeds[1:]))
 
 
 if __name__ == "__main__":

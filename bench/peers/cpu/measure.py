@@ -1,140 +1,162 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""measure.py MODEL.gguf [--onebeat FILE] [--threads 1,2] [--rounds 2] [--prefix CMD] [--out FILE.json]
+"""Speed of llama.cpp, ik_llama.cpp (both from build/peers, see install.sh) and Onebeat on this machine's processor.
 
-Speed of llama.cpp, ik_llama.cpp (both from build/peers, see install.sh) and Onebeat on this machine's processor, in turns,
-so that all of them see the machine at the same time of day. The best of the rounds counts. Prints a table; --out keeps the
-figures. --prefix is put before every measured command.
+They run in turns, case by case, so that all of them see the machine at the same time of day. Same model file, threads and
+KV type (f16); every peer with and without flash attention, the faster counts; what a process runs first warms it up and does
+not count. Medians. --prefix is put before every measured command; --out keeps the figures, also those of a cut-off run.
 """
 
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import shlex
+import statistics
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PEERS = ROOT / "build/peers"
 LLAMA = PEERS / "llama.cpp-src/llama.cpp/build/bin"
-PROMPTS = [128, 512]
-DEPTHS = [0, 512, 2048]
+CASES = ["prompt 128", "prompt 512", "decode 0", "decode 512", "decode 2048", "together 8"]
 TOKENS = 48
-TOGETHER = 8
-CASES = [f"prompt {n}" for n in PROMPTS] + [f"decode at {n}" for n in DEPTHS] + [f"{TOGETHER} at once"]
+TOGETHER_PROMPT = 16
+REPEATS = 2  # of a process, behind what warms it up
 
 
 def run(prefix, command):
     done = subprocess.run(shlex.split(prefix) + [str(c) for c in command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr[-500:]}")
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stderr[-500:]}")
     return done.stdout
 
 
-def joined(numbers):
-    return ",".join(str(n) for n in numbers)
+class LlamaCpp:
+    def __init__(self, flash):
+        self.flash = flash
+
+    def speeds(self, options, threads, kind, number):
+        common = ["-m", options.model, "-t", threads]
+        if kind == "together":
+            command = [LLAMA / "llama-batched-bench", *common, "-npp", TOGETHER_PROMPT, "-ntg", TOKENS, "-npl", f"{number},{number}",
+                       "-c", 4096, "-fa", "on" if self.flash else "off", "--output-format", "jsonl"]
+            lines = [line for line in run(options.prefix, command).splitlines() if line.startswith("{")]
+            return [json.loads(line)["speed_tg"] for line in lines]
+        command = [LLAMA / "llama-bench", *common, "-r", REPEATS, "-fa", self.flash, "-o", "json"]
+        command += ["-p", number, "-n", 0] if kind == "prompt" else ["-p", 0, "-n", TOKENS, "-d", number]
+        return json.loads(run(options.prefix, command))[0]["samples_ts"]
 
 
-def llama_cpp(model, threads, prefix):
-    found = {}
-    # With and without flash attention: which is faster depends on the context.
-    bench = [LLAMA / "llama-bench", "-m", model, "-t", threads, "-r", 1, "-fa", "0,1", "-o", "json"]
-    for row in json.loads(run(prefix, bench + ["-p", joined(PROMPTS), "-n", 0])):
-        case = f"prompt {row['n_prompt']}"
-        found[case] = max(found.get(case, 0), *row["samples_ts"])
-    for depth in DEPTHS:
-        rows = json.loads(run(prefix, bench + ["-p", 0, "-n", TOKENS, "-d", depth]))
-        found[f"decode at {depth}"] = max(speed for row in rows for speed in row["samples_ts"])
-    text = run(prefix, [LLAMA / "llama-batched-bench", "-m", model, "-t", threads, "-npp", 16, "-ntg", TOKENS, "-npl", TOGETHER,
-                        "-c", 4096, "-fa", "on", "--output-format", "jsonl"])
-    line = [line for line in text.splitlines() if line.startswith("{")][-1]
-    found[f"{TOGETHER} at once"] = json.loads(line)["speed_tg"]
-    return found
+class IkLlamaCpp:
+    def __init__(self, flash):
+        self.flash = flash
+
+    def speeds(self, options, threads, kind, number):
+        script = pathlib.Path(__file__).parent / "ik_bench.py"
+        text = run(options.prefix, [PEERS / "venv/bin/python3", script, options.model, threads, self.flash, kind, number, TOKENS,
+                                    REPEATS])
+        return json.loads(text.splitlines()[-1])
 
 
-def ik_llama_cpp(model, threads, prefix):
-    text = run(prefix, [PEERS / "venv/bin/python3", pathlib.Path(__file__).parent / "ik_bench.py", model, threads,
-                        joined(PROMPTS), joined(DEPTHS), TOKENS, 2])
-    result = json.loads(text.splitlines()[-1])
-    found = {f"prompt {n}": speed for n, speed in result["prompt"].items()}
-    return found | {f"decode at {n}": speed for n, speed in result["decode"].items()}
+class Onebeat:
+    def __init__(self):
+        self.facts = {}
+        self.limits = {}  # of the threads: read bandwidth and the share reached, one of each run of decode 0
+
+    def speeds(self, options, threads, kind, number):
+        context = TOGETHER_PROMPT if kind == "together" else max(1, number)
+        report = json.loads(run(options.prefix, [
+            options.onebeat, "bench", "step", "-m", options.model, "--threads", threads, "--contexts", context, "--tokens",
+            2 if kind == "prompt" else TOKENS, "--repeats", REPEATS + 1, "--batch", number if kind == "together" else 1,
+            "--format", "json"]))
+        self.facts = {key: report[key] for key in ("cpu", "isa", "version", "model")}
+        row = report["results"][0]
+        speeds = row["prefill_runs" if kind == "prompt" else "decode_runs"][1:]
+        if (kind, number) == ("decode", 0):
+            read = report["read_gb_per_s"]
+            share = row["bytes_per_step"] * statistics.median(speeds) / (read * 1e9)
+            self.limits.setdefault(threads, []).append({"read_gb_per_s": read, "share": round(share, 3)})
+        return speeds
 
 
-def onebeat(program, model, threads, prefix, facts):
-    def step(contexts, requests):
-        return json.loads(run(prefix, [program, "bench", "step", "-m", model, "--threads", threads, "--contexts",
-                                       joined(contexts), "--tokens", TOKENS, "--repeats", 2, "--batch", requests,
-                                       "--format", "json"]))
-
-    result = step([max(1, d) for d in DEPTHS] + PROMPTS, 1)
-    facts.update({"cpu": result["cpu"], "isa": result["isa"], "version": result["version"], "model": result["model"]})
-    found = {}
-    for row in result["results"]:
-        depth = 0 if row["context"] == 1 else row["context"]
-        if depth in DEPTHS:
-            found[f"decode at {depth}"] = row["decode_tok_s"]
-        if depth in PROMPTS:
-            found[f"prompt {depth}"] = max(found.get(f"prompt {depth}", 0), row["prefill_tok_s"])
-        if depth == 0:
-            found["share of read bandwidth at 0"] = row["share"]
-            found["read GB/s"] = result["read_gb_per_s"]
-    found[f"{TOGETHER} at once"] = step([16], TOGETHER)["results"][0]["decode_tok_s"]
-    return found
+def summary(speeds):
+    return {"median": round(statistics.median(speeds), 1), "min": round(min(speeds), 1), "max": round(max(speeds), 1),
+            "runs": len(speeds)}
 
 
-def better(a, b):
-    """The best of each figure; the share of bandwidth stays with its decode speed."""
-    merged = {key: max(a.get(key, 0), b.get(key, 0)) for key in a | b}
-    for key in ("share of read bandwidth at 0", "read GB/s"):
-        if key in b:
-            merged[key] = b[key] if b.get("decode at 0", 0) >= a.get("decode at 0", 0) else a[key]
-    return merged
+def fastest(of_variants):
+    """The variant with the best median: flash attention or not."""
+    flash, speeds = max(of_variants.items(), key=lambda item: statistics.median(item[1]))
+    return summary(speeds) | {"flash_attention": bool(flash)}
 
 
-def table(results):
-    lines = ["| threads | case | llama.cpp | ik_llama.cpp | onebeat | ratio to the faster |", "|---|---|---|---|---|---|"]
-    for row in results:
-        speeds = row["tokens_per_second"]
-        for case in CASES:
-            peers = [speeds[name].get(case) for name in ("llama.cpp", "ik_llama.cpp") if name in speeds]
-            ours = speeds["onebeat"][case]
-            shown = [f"{p:.0f}" if p else "-" for p in peers] + ["-"] * (2 - len(peers))
-            best = max(p for p in peers if p)
-            lines.append(f"| {row['threads']} | {case} | {' | '.join(shown)} | {ours:.0f} | {ours / best:.2f} |")
-    return "\n".join(lines)
+def measure_case(options, threads, case, ours):
+    kind, number = case.split()
+    peers = {"llama.cpp": LlamaCpp}
+    if not options.without_ik:
+        peers["ik_llama.cpp"] = IkLlamaCpp
+    found = {name: {0: [], 1: []} for name in peers}
+    own, failures = [], []
+    for _ in range(options.rounds):
+        for name, peer in peers.items():
+            for flash in list(found[name]):
+                try:
+                    found[name][flash] += peer(flash).speeds(options, threads, kind, int(number))
+                except RuntimeError as error:  # a peer may refuse a case in one of its modes
+                    print(error, file=sys.stderr)
+                    failures.append(f"{name}, {'with' if flash else 'without'} flash attention")
+                    del found[name][flash]
+        own += ours.speeds(options, threads, kind, int(number))
+    speeds = {name: fastest(of_variants) for name, of_variants in found.items() if of_variants}
+    return {"threads": threads, "case": case, "failed": failures,
+            "tokens_per_second": speeds | {"onebeat": summary(own)}}
+
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", "src", "apps", "include") else "")
+
+
+def line_of(row):
+    speeds = row["tokens_per_second"]
+    best = max(speed["median"] for name, speed in speeds.items() if name != "onebeat")
+    shown = ", ".join(f"{name} {speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})" for name, speed in speeds.items())
+    return f"{row['threads']} threads, {row['case']}: {shown}; ratio to the faster {speeds['onebeat']['median'] / best:.2f}"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--onebeat", default=ROOT / "build/release/bin/onebeat")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--onebeat", type=pathlib.Path, default=ROOT / "build/release/bin/onebeat")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--cases", default=",".join(CASES), help="comma between them; all: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prefix", default="")
     parser.add_argument("--without-ik", action="store_true")
-    parser.add_argument("--out")
+    parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
-    facts = {"bench": "cpu-peers", "device": "cpu", "date": datetime.date.today().isoformat(),
-             "file": os.path.basename(options.model), "llama.cpp": (PEERS / "llama.cpp-src/VERSION").read_text().strip(),
-             "rounds": options.rounds, "decode_tokens": TOKENS}
-    results = []
+    cases = options.cases.split(",")
+    if unknown := set(cases) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    ours = Onebeat()
+    result = {"bench": "cpu-peers", "device": "cpu", "date": datetime.date.today().isoformat(), "commit": commit(),
+              "file": options.model.name, "llama.cpp": (PEERS / "llama.cpp-src/VERSION").read_text().strip(),
+              "ik_llama.cpp": (PEERS / "venv/VERSION").read_text().strip(), "kv": "f16", "rounds": options.rounds,
+              "decode_tokens": TOKENS, "rows": [], "limits": []}
     for threads in (int(t) for t in options.threads.split(",")):
-        speeds = {}
-        for _ in range(options.rounds):
-            found = {"llama.cpp": llama_cpp(options.model, threads, options.prefix)}
-            if not options.without_ik:
-                found["ik_llama.cpp"] = ik_llama_cpp(options.model, threads, options.prefix)
-            found["onebeat"] = onebeat(options.onebeat, options.model, threads, options.prefix, facts)
-            for name, speed in found.items():
-                speeds[name] = better(speeds.get(name, {}), speed)
-            print(json.dumps({"threads": threads} | found), file=sys.stderr)
-        results.append({"threads": threads, "tokens_per_second": speeds})
-    if options.out:
-        pathlib.Path(options.out).write_text(json.dumps(facts | {"results": results}, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+        for case in cases:
+            result["rows"].append(measure_case(options, threads, case, ours))
+            result |= ours.facts
+            result["limits"] = [{"threads": t, "read_gb_per_s": statistics.median(r["read_gb_per_s"] for r in runs),
+                                 "share": statistics.median(r["share"] for r in runs)} for t, runs in ours.limits.items()]
+            if options.out:
+                options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            print(line_of(result["rows"][-1]), flush=True)
+    for limit in result["limits"]:
+        print(f"{limit['threads']} threads read {limit['read_gb_per_s']:.1f} GB/s; decode 0 reached {limit['share']:.2f} of it")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
