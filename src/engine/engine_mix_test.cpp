@@ -1,200 +1,169 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random mixes of requests that come, run, are interrupted and end together, against each of them
-// alone.
+// Random mixes of requests against each of them alone: 25 mixes of each of eight models.
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <random>
-#include <vector>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
 
-#include "engine/tiny_engine_for_test.h"
+#include "engine/random_mix_for_test.h"
 
 namespace onebeat {
 namespace {
 
 using testing::Heard;
-using testing::Listener;
+using testing::MixFacts;
 using testing::TinyModelFile;
 
-constexpr std::int32_t kContext = 700;
+constexpr std::int32_t kContext = 512;
+constexpr std::uint32_t kMixesOfAModel = 25;
+constexpr float kNarrow = 0.05f;
 
-/// The thread sanitizer looks at some of the mixes; it takes far longer for each.
-#ifdef __SANITIZE_THREAD__
-constexpr std::uint32_t kOneIn = 10;
+/// The sanitizers look at some of the mixes; they take far longer for each.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr std::uint32_t kOneIn = 8;
 #else
 constexpr std::uint32_t kOneIn = 1;
 #endif
 
-testing::TinyModel with_context(testing::TinyModel model) {
-  model.context = kContext;
-  return model;
+std::filesystem::path test_models() {
+  const char* folder = std::getenv("ONEBEAT_TEST_MODELS");
+  return folder != nullptr ? folder : "build/dev/test_models";
 }
 
-/// Prompts with common beginnings, so that prefixes are found; few are long.
-Request random_request(std::mt19937& random, std::int32_t vocabulary) {
-  Request request;
-  std::mt19937 common(random() % 3);
-  const std::size_t length = 1 + random() % (random() % 4 == 0 ? kContext - 50 : 200);
-  request.prompt =
-      testing::random_ids(common, std::min<std::size_t>(length, random() % 400), vocabulary);
-  const auto rest = testing::random_ids(random, length - request.prompt.size(), vocabulary);
-  request.prompt.insert(request.prompt.end(), rest.begin(), rest.end());
-  request.max_tokens = static_cast<std::int32_t>(random() % 160);
-  return request;
-}
+/// The folder of the tiny Gemma 3, with a window that spans several of the places where the
+/// batch-invariant mode cuts.
+class WideWindowModel {
+ public:
+  WideWindowModel() {
+    const std::filesystem::path from = test_models() / "gemma3";
+    std::filesystem::create_directories(folder_);
+    std::filesystem::copy(from / "model.safetensors", folder_ / "model.safetensors",
+                          std::filesystem::copy_options::overwrite_existing);
+    std::ostringstream text;
+    text << std::ifstream(from / "config.json").rdbuf();
+    std::string config = text.str();
+    const std::string window = "\"sliding_window\": 8,";
+    const std::size_t at = config.find(window);
+    EXPECT_NE(at, std::string::npos);
+    config.replace(at, window.size(), "\"sliding_window\": 300,");
+    std::ofstream(folder_ / "config.json") << config;
+  }
+  ~WideWindowModel() { std::filesystem::remove_all(folder_); }
+  WideWindowModel(const WideWindowModel&) = delete;
+  WideWindowModel& operator=(const WideWindowModel&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return folder_; }
 
-EngineOptions plain_options() {
-  EngineOptions options;
-  options.threads = 1;
-  options.max_requests = 4;
-  options.reuse_prefixes = false;
-  options.prefill_chunk = kContext;
-  return options;
-}
-
-/// What a mix did to its requests, so that a test can say that everything happened.
-struct MixFacts {
-  std::int64_t preemptions = 0;
-  std::int64_t cached_tokens = 0;
-  int cancelled = 0;
+ private:
+  std::filesystem::path folder_ = std::filesystem::path(::testing::TempDir()) /
+                                  ("onebeat_wide_window_" + std::to_string(getpid()));
 };
 
-/// Submits the requests at random moments, cancels some of them, and returns what was heard.
-std::vector<std::vector<Heard>> run_mix(Engine& engine, const std::vector<Request>& requests,
-                                        std::mt19937& random, int cancel_one_in, MixFacts& facts) {
-  std::vector<std::unique_ptr<Listener>> listeners;
-  std::vector<RequestId> ids;
-  while (true) {
-    while (listeners.size() < requests.size() && random() % 3 != 0) {
-      Request request = requests[listeners.size()];
-      listeners.push_back(std::make_unique<Listener>(request.completions));
-      request.on_event = listeners.back()->hear();
-      ids.push_back(engine.submit(std::move(request)).value());
+/// One engine for each way to compute, on which requests run alone.
+class Alone {
+ public:
+  Alone(const std::filesystem::path& path, bool batch_invariant) {
+    for (const ComputeMode mode : {ComputeMode::kAuto, ComputeMode::kF32}) {
+      EngineOptions options = testing::options_alone(kContext);
+      options.batch_invariant = batch_invariant;
+      options.compute = mode;
+      engines_.push_back(Engine::load(path, options).value());
     }
-    if (!ids.empty() && cancel_one_in > 0 && random() % static_cast<unsigned>(cancel_one_in) == 0)
-      facts.cancelled += engine.cancel(ids[random() % ids.size()]) ? 1 : 0;
-    if (!engine.step() && listeners.size() == requests.size()) break;
   }
-  std::vector<std::vector<Heard>> heard;
-  for (const auto& listener : listeners) {
-    EXPECT_TRUE(listener->ended());
-    heard.push_back(listener->heard);
+  std::vector<Heard> run(const Request& request, ComputeMode mode) {
+    return testing::run_alone(*engines_[mode == ComputeMode::kF32 ? 1 : 0], request);
   }
-  facts.preemptions += engine.counters().preemptions;
-  facts.cached_tokens += engine.counters().cached_prompt_tokens;
-  testing::expect_nothing_held(engine);
-  return heard;
-}
+  [[nodiscard]] std::int32_t vocabulary() const { return engines_[0]->facts().vocabulary; }
 
-/// A pool that is too small for all, and chunks, threads and pipelines of all kinds.
-EngineOptions random_options(std::mt19937& random) {
-  EngineOptions options;
-  options.threads = 1 + static_cast<int>(random() % 2);
-  options.max_requests = 2 + static_cast<std::int32_t>(random() % 7);
-  options.cache_tokens = kContext + 32 * static_cast<std::int64_t>(random() % 6);
-  options.reuse_prefixes = random() % 4 != 0;
-  const std::int32_t chunks[] = {1, 3, 17, 32, 64, 100, 256};
-  options.prefill_chunk = chunks[random() % std::size(chunks)];
-  options.prefill_chunk_beside_decode = chunks[random() % std::size(chunks)];
-  options.steps_in_flight = 1 + static_cast<std::int32_t>(random() % 2);
-  return options;
-}
+ private:
+  std::vector<std::unique_ptr<Engine>> engines_;
+};
 
-TEST(EngineMix, GreedyTokensAreThoseAloneUpToANarrowMargin) {
-  const TinyModelFile file(with_context({}));
+/// Sampled as well as greedy: a log-probability that differs in its last bit is found at once, a
+/// token only where it matters.
+void expect_same_bits_in_any_company(const std::filesystem::path& path, std::uint32_t first_seed) {
   MixFacts facts;
-  int compared = 0;
-  const auto alone = file.load(plain_options());
-  for (std::uint32_t seed = 1; seed <= 40 / kOneIn; ++seed) {
+  Alone alone(path, true);
+  for (std::uint32_t seed = first_seed; seed < first_seed + kMixesOfAModel; seed += kOneIn) {
+    SCOPED_TRACE(path.string() + ", seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    EngineOptions options = testing::random_options(random, kContext);
+    options.batch_invariant = true;
+    options.compute = random() % 2 == 0 ? ComputeMode::kF32 : ComputeMode::kAuto;
+    const auto engine = Engine::load(path, options).value();
+    std::vector<Request> requests;
+    for (int i = 0; i < 8; ++i) {
+      requests.push_back(testing::random_sampled_request(random, alone.vocabulary(), kContext));
+    }
+    const auto heard = testing::run_mix(*engine, requests, random, 200, facts);
+    for (std::size_t r = 0; r < requests.size(); ++r) {
+      const std::vector<Heard> expected = alone.run(requests[r], options.compute);
+      for (std::size_t n = 0; n < expected.size(); ++n) {
+        SCOPED_TRACE("request " + std::to_string(r) + " completion " + std::to_string(n));
+        testing::expect_same_bits(heard[r][n], expected[n], facts);
+        if (::testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+  EXPECT_GT(facts.compared_tokens, 4000 / kOneIn);
+  EXPECT_GT(facts.preemptions, 20 / kOneIn);
+  EXPECT_GT(facts.cached_tokens, 1000 / kOneIn);
+}
+
+TEST(SameBits, LlamaInF32) {
+  expect_same_bits_in_any_company(TinyModelFile().path(), 1000);
+}
+TEST(SameBits, LlamaInQ8) {
+  expect_same_bits_in_any_company(TinyModelFile(testing::quantised_tiny_model()).path(), 2000);
+}
+TEST(SameBits, LlamaInKQuants) {
+  expect_same_bits_in_any_company(test_models() / "packed.gguf", 3000);
+}
+TEST(SameBits, LlamaInBf16) {
+  expect_same_bits_in_any_company(test_models() / "llama.gguf", 4000);
+}
+TEST(SameBits, Qwen2) {
+  expect_same_bits_in_any_company(test_models() / "qwen2.gguf", 5000);
+}
+TEST(SameBits, Qwen3) {
+  expect_same_bits_in_any_company(test_models() / "qwen3.gguf", 6000);
+}
+TEST(SameBits, Gemma3WithNarrowWindows) {
+  expect_same_bits_in_any_company(test_models() / "gemma3.gguf", 7000);
+}
+TEST(SameBits, Gemma3WithWideWindows) {
+  expect_same_bits_in_any_company(WideWindowModel().path(), 8000);
+}
+
+/// In the normal mode attention is divided by what else is in the step.
+TEST(Company, GreedyTokensAreThoseAloneUpToANarrowMargin) {
+  const TinyModelFile file;
+  MixFacts facts;
+  Alone alone(file.path(), false);
+  for (std::uint32_t seed = 1; seed <= 20; seed += kOneIn) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
-    EngineOptions options = random_options(random);
+    EngineOptions options = testing::random_options(random, kContext);
     options.cache_tokens = kContext;
     options.compute = seed % 2 == 0 ? ComputeMode::kF32 : ComputeMode::kAuto;
     const auto engine = file.load(options);
     std::vector<Request> requests;
     for (int i = 0; i < 12; ++i) {
-      requests.push_back(random_request(random, file.vocabulary()));
+      requests.push_back(testing::random_request(random, file.vocabulary(), kContext));
       requests.back().sampling.log_probs = 2;
     }
-    const auto heard = run_mix(*engine, requests, random, 80, facts);
+    const auto heard = testing::run_mix(*engine, requests, random, 80, facts);
     for (std::size_t r = 0; r < requests.size(); ++r) {
-      const Heard& mixed = heard[r][0];
-      const Heard expected = testing::run_alone(*alone, requests[r])[0];
-      ASSERT_LE(mixed.tokens.size(), expected.tokens.size());
-      if (mixed.reason == FinishReason::kLength) {
-        ASSERT_EQ(mixed.tokens.size(), expected.tokens.size());
-      } else {
-        ASSERT_EQ(mixed.reason, FinishReason::kCancelled);
-      }
-      for (std::size_t i = 0; i < mixed.tokens.size() && expected.margins[i] >= 0.05f; ++i) {
-        ASSERT_EQ(mixed.tokens[i], expected.tokens[i]) << "request " << r << " token " << i;
-        ++compared;
-      }
+      SCOPED_TRACE("request " + std::to_string(r));
+      testing::expect_same_tokens_up_to_margin(
+          heard[r][0], alone.run(requests[r], options.compute)[0], kNarrow, facts);
+      if (HasFatalFailure()) return;
     }
   }
-  EXPECT_GT(compared, 3000 / static_cast<int>(kOneIn));
-  EXPECT_GT(facts.preemptions, 20 / kOneIn / 2);
-  EXPECT_GT(facts.cached_tokens, 2000 / kOneIn / 2);
-  EXPECT_GT(facts.cancelled, 20 / static_cast<int>(kOneIn) / 2);
-}
-
-void expect_same_bits(const Heard& mixed, const Heard& expected) {
-  ASSERT_EQ(mixed.tokens, expected.tokens);
-  for (std::size_t i = 0; i < mixed.log_probs.size(); ++i) {
-    ASSERT_EQ(std::bit_cast<std::uint32_t>(mixed.log_probs[i]),
-              std::bit_cast<std::uint32_t>(expected.log_probs[i]))
-        << "token " << i;
-  }
-}
-
-/// Sampled as well as greedy: a log-probability that differs in its last bit is found at once, a
-/// token only where it matters.
-TEST(EngineMix, BatchInvariantModeGivesTheSameBitsInAnyCompany) {
-  MixFacts facts;
-  std::size_t tokens = 0;
-  for (const bool quantised : {false, true}) {
-    testing::TinyModel model = quantised ? testing::quantised_tiny_model() : testing::TinyModel();
-    const TinyModelFile file(with_context(std::move(model)));
-    EngineOptions options = plain_options();
-    options.batch_invariant = true;
-    std::unique_ptr<Engine> alone[2];
-    alone[0] = file.load(options);
-    options.compute = ComputeMode::kF32;
-    alone[1] = file.load(options);
-    for (std::uint32_t seed = 1; seed <= 100 / kOneIn; ++seed) {
-      SCOPED_TRACE((quantised ? "quantised, seed " : "seed ") + std::to_string(seed));
-      std::mt19937 random(seed);
-      options = random_options(random);
-      options.batch_invariant = true;
-      const bool f32 = random() % 2 == 0;
-      options.compute = f32 ? ComputeMode::kF32 : ComputeMode::kAuto;
-      const auto engine = file.load(options);
-      std::vector<Request> requests;
-      for (int i = 0; i < 8; ++i) {
-        Request request = random_request(random, file.vocabulary());
-        request.sampling.temperature = random() % 3 == 0 ? 0.0f : 1.0f;
-        request.sampling.seed = random();
-        request.sampling.log_probs = 0;
-        if (random() % 4 == 0) request.sampling.repetition_penalty = 1.3f;
-        request.completions = 1 + static_cast<std::int32_t>(random() % 2);
-        requests.push_back(std::move(request));
-      }
-      const auto heard = run_mix(*engine, requests, random, 0, facts);
-      for (std::size_t r = 0; r < requests.size(); ++r) {
-        const auto expected = testing::run_alone(*alone[f32 ? 1 : 0], requests[r]);
-        for (std::size_t n = 0; n < expected.size(); ++n) {
-          SCOPED_TRACE("request " + std::to_string(r) + " completion " + std::to_string(n));
-          expect_same_bits(heard[r][n], expected[n]);
-          tokens += expected[n].tokens.size();
-        }
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-  EXPECT_GT(tokens, 20000u / kOneIn);
-  EXPECT_GT(facts.preemptions, 100 / kOneIn / 2);
-  EXPECT_GT(facts.cached_tokens, 5000 / kOneIn / 2);
+  EXPECT_GT(facts.compared_tokens, 1500 / kOneIn);
+  EXPECT_GT(facts.preemptions, 10 / kOneIn);
+  EXPECT_GT(facts.cached_tokens, 1000 / kOneIn);
+  EXPECT_GT(facts.cancelled, 10 / static_cast<int>(kOneIn));
 }
 
 }  // namespace

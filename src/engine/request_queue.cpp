@@ -12,7 +12,8 @@ Result<RequestId> RequestQueue::push(std::unique_ptr<ActiveRequest> request) {
     return resource_exhausted("{} requests wait, as many as the queue takes; try again later",
                               waiting_);
   }
-  inbox_.reserve(inbox_.size() + 1);  // so that nothing fails halfway
+  // First, so that nothing fails halfway.
+  if (inbox_.size() == inbox_.capacity()) inbox_.reserve(2 * inbox_.size() + 16);
   const RequestId id = ++last_id_;
   request->id = id;
   request->arrival = id;

@@ -149,7 +149,6 @@ void Scheduler::begin_waiting() {
     Sequence& sequence = *waiting_.front();
     waiting_.erase(waiting_.begin());
     sequence.state = SequenceState::kRunning;
-    sequence.request->begun = true;
     insert_in_order(running_, sequence);
   }
 }

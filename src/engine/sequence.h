@@ -70,8 +70,8 @@ struct ActiveRequest {
   std::int32_t unborn = 0;          ///< Completions that wait for the first one's prompt.
   std::int32_t unfinished = 0;      ///< Completions whose last event is not out.
   std::atomic<bool> cancelled = false;
-  bool begun = false;  ///< Has left the queue once.
-  bool queued = true;  ///< Counts against the queue's bound.
+  bool queued = true;     ///< Counts against the queue's bound: no step has named it yet.
+  std::size_t place = 0;  ///< In the step loop's list.
 };
 
 /// Whether `a` is begun before and interrupted after `b`.

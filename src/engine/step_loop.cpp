@@ -21,8 +21,10 @@ StepLoop::StepLoop(const SchedulerLimits& limits, PageCache& cache,
 }
 
 bool StepLoop::step() {
+  // Asked first: a request whose cancellation is known then is one of those taken.
+  const bool cancellations = queue_.take_cancellations();
   take_requests();
-  obey_cancellations();
+  if (cancellations) obey_cancellations();
   const bool submitted = submit();
   const std::size_t in_flight = submitted_ - collected_;
   if (in_flight == max_in_flight_ || (in_flight > 0 && !submitted)) collect();
@@ -31,9 +33,11 @@ bool StepLoop::step() {
 }
 
 void StepLoop::take_requests() {
+  const std::size_t known = requests_.size();
   queue_.take(requests_);
-  for (; taken_ < requests_.size(); ++taken_) {
-    ActiveRequest& request = *requests_[taken_];
+  for (std::size_t i = known; i < requests_.size(); ++i) {
+    ActiveRequest& request = *requests_[i];
+    request.place = i;
     if (request.sequences[0].max_reply_tokens > 0) {
       scheduler_.enqueue(request.sequences[0]);
     } else {
@@ -43,7 +47,6 @@ void StepLoop::take_requests() {
 }
 
 void StepLoop::obey_cancellations() {
-  if (!queue_.take_cancellations()) return;
   for (const std::unique_ptr<ActiveRequest>& request : requests_) {
     if (!request->cancelled.load(std::memory_order_relaxed)) continue;
     for (Sequence& sequence : request->sequences) {
@@ -57,6 +60,8 @@ bool StepLoop::submit() {
   ScheduledStep& step = steps_[submitted_ % kMaxInFlight];
   const StepBatch& batch = scheduler_.schedule(step);
   if (batch.empty()) return false;
+  for (const ScheduledStep::Progress& progress : step.progress)
+    leave_queue(*progress.sequence->request);
   ask_masks(step);
   executor_->submit(batch);
   ++submitted_;
@@ -141,7 +146,10 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason, const Status* fai
 
 void StepLoop::end_event(Sequence& sequence, TokenEvent& event, FinishReason reason) {
   ActiveRequest& active = *sequence.request;
-  --active.unfinished;
+  if (--active.unfinished == 0) {
+    leave_queue(active);
+    ended_.push_back(&active);
+  }
   if (sequence.text != nullptr) {
     sequence.text->finish();
     event.text = sequence.text->text();
@@ -158,25 +166,28 @@ void StepLoop::end_event(Sequence& sequence, TokenEvent& event, FinishReason rea
   if (active.request.on_event) static_cast<void>(active.request.on_event(event));
 }
 
+void StepLoop::leave_queue(ActiveRequest& request) {
+  if (!request.queued) return;
+  request.queued = false;
+  queue_.leave();
+}
+
 void StepLoop::sweep() {
-  for (std::size_t i = 0; i < requests_.size();) {
-    ActiveRequest& request = *requests_[i];
-    if (request.queued && (request.begun || request.unfinished == 0)) {
-      request.queued = false;
-      queue_.leave();
-    }
+  std::erase_if(ended_, [this](ActiveRequest* request) {
     const auto has_row = [](const Sequence& sequence) { return sequence.row >= 0; };
-    if (request.unfinished > 0 ||
-        std::any_of(request.sequences.begin(), request.sequences.end(), has_row)) {
-      ++i;
-      continue;
-    }
-    queue_.forget(request.id);
-    ++counters_.finished_requests;
-    requests_[i] = std::move(requests_.back());
-    requests_.pop_back();
-    --taken_;
-  }
+    if (std::any_of(request->sequences.begin(), request->sequences.end(), has_row)) return false;
+    drop(*request);
+    return true;
+  });
+}
+
+void StepLoop::drop(ActiveRequest& request) {
+  queue_.forget(request.id);
+  ++counters_.finished_requests;
+  const std::size_t place = request.place;
+  requests_[place] = std::move(requests_.back());
+  requests_[place]->place = place;
+  requests_.pop_back();
 }
 
 }  // namespace onebeat

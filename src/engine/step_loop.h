@@ -50,14 +50,16 @@ class StepLoop {
   void accept(Sequence& sequence, const StepToken& token);
   void finish(Sequence& sequence, FinishReason reason, const Status* failure = nullptr);
   void end_event(Sequence& sequence, TokenEvent& event, FinishReason reason);
+  void leave_queue(ActiveRequest& request);
   void sweep();
+  void drop(ActiveRequest& request);
 
   Scheduler scheduler_;
   std::unique_ptr<StepExecutor> executor_;
   RequestQueue& queue_;
   std::size_t max_in_flight_;
   std::vector<std::unique_ptr<ActiveRequest>> requests_;
-  std::size_t taken_ = 0;                          // of requests_, those that the scheduler knows
+  std::vector<ActiveRequest*> ended_;  // of requests_; their rows may be named by steps in flight
   std::array<ScheduledStep, kMaxInFlight> steps_;  // a ring
   std::size_t submitted_ = 0, collected_ = 0;
   LoopCounters counters_;

@@ -134,6 +134,27 @@ inline std::vector<std::int32_t> random_ids(std::mt19937& random, std::size_t co
   return ids;
 }
 
+inline std::vector<std::int32_t> ids_of(unsigned seed, std::size_t count, std::int32_t vocabulary) {
+  std::mt19937 random(seed);
+  return random_ids(random, count, vocabulary);
+}
+
+inline EngineOptions small_options() {
+  EngineOptions options;
+  options.threads = 1;
+  options.context_tokens = 256;
+  options.max_requests = 4;
+  options.cache_tokens = 1024;
+  return options;
+}
+
+inline Request request_of(std::vector<std::int32_t> prompt, std::int32_t max_tokens) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  return request;
+}
+
 /// Nobody waits, runs or holds a page, but for what is kept for reuse.
 inline void expect_nothing_held(Engine& engine) {
   EngineLoad load = engine.load_now();
