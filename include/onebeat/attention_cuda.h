@@ -32,7 +32,7 @@ struct CudaAttentionVariant {
   std::int32_t shared_bytes = 0;     ///< Of a CTA; two fit a multiprocessor.
 };
 
-/// All variants of this build; the first that serves a geometry is its default. Static storage.
+/// All variants of this build. Static storage.
 [[nodiscard]] std::span<const CudaAttentionVariant> cuda_attention_variants();
 
 /// How one class of layers is planned for a device: put tile_tokens and workers into the geometry
@@ -89,11 +89,10 @@ struct CudaAttentionLaunch {
 /// as long as concurrent streams have a scratch each.
 class CudaDecodeAttention {
  public:
-  /// `variant`: force one by name, or the best of a family ("mma", "wgmma"); empty: the default for
-  /// the geometry. Sets up the kernel on the
-  /// current device. Errors: kUnsupported (head sizes, KV type, batch-invariant mode, unknown
-  /// name), kPlanMismatch (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no
-  /// device).
+  /// `variant`: force one by name, or the best of a family ("mma", "wgmma"); empty: the one that
+  /// measurements call the fastest for the geometry. Sets up the kernel on the current device.
+  /// Errors: kUnsupported (head sizes, KV type, batch-invariant mode, unknown name), kPlanMismatch
+  /// (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no device).
   [[nodiscard]] static Result<CudaDecodeAttention> create(const AttentionGeometry& geometry,
                                                           std::string_view variant = {});
 

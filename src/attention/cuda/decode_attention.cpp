@@ -40,22 +40,34 @@ bool serves(const CudaAttentionVariant& variant, const AttentionGeometry& geomet
   return variant.head_dim == geometry.head_dim && variant.min_page_tokens <= geometry.page_tokens;
 }
 
-/// The fastest variant of a family ("mma", "wgmma"; empty: of all): one pass over the cache if
-/// there is one that takes all query rows.
+std::string_view family_of(const CudaAttentionVariant& variant) {
+  return variant.name.substr(0, variant.name.find('_'));
+}
+
+/// Where both families take one pass over the cache: up to so many query rows mma is the faster
+/// one, above them wgmma.
+constexpr std::int32_t most_rows_of_mma(std::int32_t head_dim) {
+  return head_dim == 64 ? 16 : 8;
+}
+
+/// The fastest variant of a family ("mma", "wgmma"; empty: of all). Fewer passes over the cache are
+/// always faster.
 const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
                                             std::string_view family) {
   const std::int32_t rows = heads_per_kv_head(geometry) * geometry.max_query_tokens;
+  const std::string_view preferred = rows > most_rows_of_mma(geometry.head_dim) ? "wgmma" : "mma";
+  const auto better = [&](const CudaAttentionVariant& one, const CudaAttentionVariant& other) {
+    const std::int32_t passes = (rows + one.query_rows - 1) / one.query_rows;
+    const std::int32_t others = (rows + other.query_rows - 1) / other.query_rows;
+    if (passes != others) return passes < others;
+    if (family_of(one) != family_of(other)) return family_of(one) == preferred;
+    return one.min_page_tokens > other.min_page_tokens;
+  };
   const CudaAttentionVariant* best = nullptr;
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (!serves(variant, geometry)) continue;
-    if (!family.empty() && variant.name.substr(0, variant.name.find('_')) != family) continue;
-    const auto better = [&](const CudaAttentionVariant& other) {
-      const std::int32_t passes = (rows + variant.query_rows - 1) / variant.query_rows;
-      const std::int32_t others = (rows + other.query_rows - 1) / other.query_rows;
-      if (passes != others) return passes < others;
-      return variant.min_page_tokens > other.min_page_tokens;
-    };
-    if (best == nullptr || better(*best)) best = &variant;
+    if (!family.empty() && family_of(variant) != family) continue;
+    if (best == nullptr || better(variant, *best)) best = &variant;
   }
   return best;
 }

@@ -5,72 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "attention/cuda/decode_checks_for_test.h"
 #include "attention/cuda/decode_kernels.h"
-#include "attention/cuda/device_batch_for_test.h"
-#include "device/cuda_device.h"
 
 namespace onebeat {
 namespace {
 
-class CudaDecodeTest : public ::testing::Test {
+class CudaDecodeTest : public DecodeChecks {
  protected:
-  void SetUp() override {
-    const Result<CudaDeviceFacts> facts = use_cuda_device(0);
-    if (!facts.ok()) GTEST_SKIP() << "no GPU: " << facts.status().message();
-    if (facts->compute_major != 9) GTEST_SKIP() << facts->name << " is no Hopper GPU";
-    stream_ = value_of(CudaStream::create());
-  }
-  [[nodiscard]] cudaStream_t stream() const { return stream_.get(); }
-
-  /// Every variant that serves the geometry, alone and in a chain of dependent launches.
   void check(const BatchOptions& options, CostModel cost = {}) {
-    PoisonedBatch host(options);
-    DeviceBatch device(host, stream(), cost);
-    const std::vector<oracle::Row> rows = device.oracle_rows();
-    int served = 0;
-    for (const CudaAttentionVariant& variant : cuda_attention_variants()) {
-      if (variant.head_dim != options.geometry.head_dim ||
-          variant.min_page_tokens > options.geometry.page_tokens) {
-        continue;
-      }
-      ++served;
-      const auto attention = value_of(CudaDecodeAttention::create(options.geometry, variant.name));
-      ASSERT_EQ(attention.variant().name, variant.name);
-      for (const CudaOverlap overlap :
-           {CudaOverlap::kNone, CudaOverlap::kLaunch, CudaOverlap::kEarlyLoads}) {
-        device.forget_results();
-        CudaAttentionLaunch launch = device.launch();
-        launch.overlap = overlap;
-        for (int layer = 0; layer < 3; ++layer) {
-          const Status status = attention.launch(device.plan(), launch, device.scratch(), stream());
-          ASSERT_TRUE(status.ok()) << to_string(status);
-        }
-        device.expect(rows, std::string(variant.name) + ", overlap " +
-                                std::to_string(static_cast<int>(overlap)) + ", W " +
-                                std::to_string(options.geometry.workers) + ", P " +
-                                std::to_string(options.geometry.page_tokens));
-        if (HasFatalFailure()) return;
-      }
-    }
-    EXPECT_GT(served, 0);
+    DecodeChecks::check(options, cost, "");
   }
-
- private:
-  CudaStream stream_;
 };
-
-AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, std::int32_t dim,
-                              std::int32_t page_tokens, std::int32_t workers = 256) {
-  AttentionGeometry g;
-  g.num_heads = heads;
-  g.num_kv_heads = kv_heads;
-  g.head_dim = g.head_dim_v = dim;
-  g.page_tokens = page_tokens;
-  g.tile_tokens = dim == 64 ? 128 : 64;
-  g.workers = workers;
-  g.kv_type = KvType::kBF16;
-  return g;
-}
 
 std::vector<std::int32_t> edge_lengths(std::int32_t page, std::int32_t tile) {
   return {0,        1,        std::max(page - 1, 1), page, page + 1, tile - 1, tile,
@@ -92,7 +38,7 @@ TEST_F(CudaDecodeTest, EdgeLengthsOfPagesAndTiles) {
   for (const std::int32_t dim : {64, 128}) {
     for (const std::int32_t page : {1, 2, 16, 64, 128}) {
       for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
-        check({.geometry = geometry_of(8, 2, dim, page),
+        check({.geometry = decode_geometry(8, 2, dim, page),
                .lens = edge_lengths(page, dim == 64 ? 128 : 64),
                .layout = layout,
                .direct = layout == KvLayout::kNhd});
@@ -105,30 +51,30 @@ TEST_F(CudaDecodeTest, EdgeLengthsOfPagesAndTiles) {
 TEST_F(CudaDecodeTest, SanitizerHeadCountsFromOneQueryRowToManyTiles) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
            {3, 3}, {7, 1}, {8, 1}, {9, 1}, {16, 1}, {34, 2}, {71, 1}}) {
-    check({.geometry = geometry_of(heads, kv_heads, 64, 16), .lens = {200, 33}});
-    check({.geometry = geometry_of(heads, kv_heads, 128, 16), .lens = {200, 33}});
+    check({.geometry = decode_geometry(heads, kv_heads, 64, 16), .lens = {200, 33}});
+    check({.geometry = decode_geometry(heads, kv_heads, 128, 16), .lens = {200, 33}});
     if (HasFatalFailure()) return;
   }
 }
 
 TEST_F(CudaDecodeTest, LongRequestsSplitOverAllWorkers) {
   for (const std::int32_t dim : {64, 128}) {
-    check({.geometry = geometry_of(4, 1, dim, 64), .lens = {4097}});
-    check({.geometry = geometry_of(2, 1, dim, 64, 264), .lens = {131072, 5}});
+    check({.geometry = decode_geometry(4, 1, dim, 64), .lens = {4097}});
+    check({.geometry = decode_geometry(2, 1, dim, 64, 264), .lens = {131072, 5}});
     if (HasFatalFailure()) return;
   }
 }
 
 TEST_F(CudaDecodeTest, AnyNumberOfWorkersGivesTheSame) {
   for (const std::int32_t workers : {1, 2, 5, 33, 132, 264, 1000}) {
-    check({.geometry = geometry_of(8, 2, 128, 16, workers), .lens = {1000, 64, 0, 2049, 7}});
+    check({.geometry = decode_geometry(8, 2, 128, 16, workers), .lens = {1000, 64, 0, 2049, 7}});
     if (HasFatalFailure()) return;
   }
 }
 
 TEST_F(CudaDecodeTest, SanitizerWindowsChunksCapsSinksAndSeveralQueryTokens) {
   for (const std::int32_t dim : {64, 128}) {
-    AttentionGeometry g = geometry_of(8, 2, dim, 16);
+    AttentionGeometry g = decode_geometry(8, 2, dim, 16);
     g.window_left = 100;
     check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
     g.max_query_tokens = 8;
@@ -150,8 +96,8 @@ TEST_F(CudaDecodeTest, RandomBatches) {
       return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
     };
     const std::int32_t kv_heads = 1 << below(3);
-    AttentionGeometry g = geometry_of(kv_heads * (1 + below(12)), kv_heads,
-                                      below(2) == 0 ? 64 : 128, 1 << below(8), 1 + below(400));
+    AttentionGeometry g = decode_geometry(kv_heads * (1 + below(12)), kv_heads,
+                                          below(2) == 0 ? 64 : 128, 1 << below(8), 1 + below(400));
     g.max_query_tokens = 1 + below(8);
     if (below(3) == 0) g.window_left = below(300);
     if (below(4) == 0) g.chunk_tokens = 1 + below(500);
@@ -175,23 +121,13 @@ TEST_F(CudaDecodeTest, RandomBatches) {
 }
 
 TEST_F(CudaDecodeTest, TheForcedVariantIsTheOneThatRuns) {
-  PoisonedBatch host({.geometry = geometry_of(8, 2, 128, 64), .lens = {100}});
+  PoisonedBatch host({.geometry = decode_geometry(8, 2, 128, 64), .lens = {100}});
   DeviceBatch device(host, stream());
   for (const std::string_view name : {"", "mma_d128_r16", "mma_d128_r8_small_pages"}) {
     const auto attention = value_of(CudaDecodeAttention::create(host.options.geometry, name));
     EXPECT_EQ(attention.variant().name, name.empty() ? "mma_d128_r8" : name);
-    cudaGraph_t graph = nullptr;
-    ASSERT_EQ(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal), cudaSuccess);
-    ASSERT_TRUE(attention.launch(device.plan(), device.launch(), device.scratch(), stream()).ok());
-    ASSERT_EQ(cudaStreamEndCapture(stream(), &graph), cudaSuccess);
-    cudaGraphNode_t node = nullptr;
-    std::size_t nodes = 1;
-    ASSERT_EQ(cudaGraphGetNodes(graph, &node, &nodes), cudaSuccess);
-    EXPECT_EQ(nodes, 1u);
-    cudaKernelNodeParams params = {};
-    ASSERT_EQ(cudaGraphKernelNodeGetParams(node, &params), cudaSuccess);
-    EXPECT_EQ(params.func, cuda::decode_function(attention.variant()));
-    (void)cudaGraphDestroy(graph);
+    expect_runs(attention, device);
+    if (HasFatalFailure()) return;
   }
 }
 
@@ -199,7 +135,7 @@ TEST_F(CudaDecodeTest, TheForcedVariantIsTheOneThatRuns) {
 TEST_F(CudaDecodeTest, GraphServesEveryLaterStep) {
   for (const std::int32_t window : {-1, 70}) {
     constexpr std::int32_t kMost = 12;
-    AttentionGeometry g = geometry_of(8, 2, 64, 16, 64);
+    AttentionGeometry g = decode_geometry(8, 2, 64, 16, 64);
     PoisonedBatch host({.geometry = g, .lens = std::vector<std::int32_t>(kMost, 400)});
     g.window_left = window;
     host.options.geometry = g;
@@ -249,7 +185,7 @@ TEST_F(CudaDecodeTest, GraphServesEveryLaterStep) {
 }
 
 TEST_F(CudaDecodeTest, RefusesPlansAndTensorsOfAnotherGeometry) {
-  PoisonedBatch host({.geometry = geometry_of(8, 8, 128, 16), .lens = {100, 20}});
+  PoisonedBatch host({.geometry = decode_geometry(8, 8, 128, 16), .lens = {100, 20}});
   DeviceBatch device(host, stream());
   const AttentionGeometry g = host.options.geometry;
   const auto attention = value_of(CudaDecodeAttention::create(g));
@@ -305,7 +241,7 @@ TEST_F(CudaDecodeTest, RefusesPlansAndTensorsOfAnotherGeometry) {
 
 // Inside a graph nobody asks the host: the bytes themselves are of another geometry.
 TEST_F(CudaDecodeTest, SanitizerRecordsOfAnotherGeometryAreNotExecuted) {
-  PoisonedBatch host({.geometry = geometry_of(8, 2, 128, 16), .lens = {1000, 20}});
+  PoisonedBatch host({.geometry = decode_geometry(8, 2, 128, 16), .lens = {1000, 20}});
   AttentionGeometry other = host.options.geometry;
   other.window_left = 10;
   const PlannedBatch foreign(other, host.plan_batch());
@@ -319,7 +255,7 @@ TEST_F(CudaDecodeTest, SanitizerRecordsOfAnotherGeometryAreNotExecuted) {
 
 TEST_F(CudaDecodeTest, SanitizerPageIdsAndColumnsOutOfRangeAreClampedAndReported) {
   for (const std::int32_t page : {1, 16}) {
-    PoisonedBatch host({.geometry = geometry_of(8, 2, 128, page), .lens = {1000, 20}});
+    PoisonedBatch host({.geometry = decode_geometry(8, 2, 128, page), .lens = {1000, 20}});
     DeviceBatch device(host, stream());
     const auto attention = value_of(CudaDecodeAttention::create(host.options.geometry));
     CudaAttentionLaunch launch = device.launch();
