@@ -39,15 +39,16 @@ AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, std::in
 class Rig {
  public:
   Rig(const AttentionGeometry& planned, const AttentionGeometry& executed, std::int32_t requests,
-      std::int32_t context, cudaStream_t stream)
+      std::int32_t context, cudaStream_t stream, std::string_view kernels = "")
       : executed_(executed), requests_(requests), stream_(stream) {
     const StepClass of_class{planned, {}};
     planner_ = std::make_unique<StepPlanner>(
         value_of(StepPlanner::create(std::span(&of_class, 1), planned.page_tokens,
                                      {requests, std::int64_t{context}, planned.max_query_tokens})));
     preparer_ = std::make_unique<CudaStepPreparer>(value_of(CudaStepPreparer::create(*planner_)));
-    attention_ =
-        std::make_unique<CudaDecodeAttention>(value_of(CudaDecodeAttention::create(executed)));
+    attention_ = std::make_unique<CudaDecodeAttention>(
+        value_of(CudaDecodeAttention::create(executed, kernels)));
+    EXPECT_EQ(attention_->variant().name.substr(0, kernels.size()), kernels);
     const auto own = value_of(Planner::create(executed, {}, {requests, std::int64_t{context}}));
     const ScratchSize size = own.scratch_size();
     plan_ = Twin<PlanHeader>(
@@ -202,6 +203,9 @@ class CudaRefusalTest : public testing::Test {
   CudaStream stream_;
 };
 
+/// Families of kernels, each of which refuses for itself.
+constexpr std::string_view kFamilies[] = {"mma", "wgmma"};
+
 constexpr auto kForeign = static_cast<std::uint32_t>(kFaultPlan);
 
 // Heads divided by the world's size in the planner and by the attention group's in the kernel. The
@@ -216,27 +220,29 @@ TEST_F(CudaRefusalTest, SanitizerAPlannerOfOneKvHeadAndAKernelOfEight) {
   const AttentionGeometry planned = geometry_of(of_world.num_heads, of_world.num_kv_heads, 128, 64);
   const AttentionGeometry executed =
       geometry_of(of_group.num_heads, of_group.num_kv_heads, 128, 64);
-  Rig rig(planned, executed, 2, 16384, stream());
-  Rig sound(executed, executed, 2, 16384, stream());
-  const CudaGraph graph = rig.capture(true);
-  const CudaGraph sound_graph = sound.capture(true);
-  for (const std::int32_t len : {2048, 2175, 2176, 2177, 4096, 16383, 16384}) {
-    const std::string what = "length " + std::to_string(len);
-    rig.set_lengths(2, len);
-    CudaPlan honest = rig.plan();
-    honest.stamp = plan_stamp(planned);
-    expect_refused(rig.attend(honest, rig.launch()), StatusCode::kPlanMismatch,
-                   HasSubstr("planner and attention must share one geometry"));
-    ASSERT_TRUE(graph.launch(stream()).ok());
-    rig.expect_untouched(what);
-    EXPECT_EQ(rig.faults(), kForeign) << what;
-    rig.faults() = 0;
+  for (const std::string_view family : kFamilies) {
+    Rig rig(planned, executed, 2, 16384, stream(), family);
+    Rig sound(executed, executed, 2, 16384, stream(), family);
+    const CudaGraph graph = rig.capture(true);
+    const CudaGraph sound_graph = sound.capture(true);
+    for (const std::int32_t len : {2048, 2175, 2176, 2177, 4096, 16383, 16384}) {
+      const std::string what = std::string(family) + ", length " + std::to_string(len);
+      rig.set_lengths(2, len);
+      CudaPlan honest = rig.plan();
+      honest.stamp = plan_stamp(planned);
+      expect_refused(rig.attend(honest, rig.launch()), StatusCode::kPlanMismatch,
+                     HasSubstr("planner and attention must share one geometry"));
+      ASSERT_TRUE(graph.launch(stream()).ok());
+      rig.expect_untouched(what);
+      EXPECT_EQ(rig.faults(), kForeign) << what;
+      rig.faults() = 0;
 
-    sound.forget();
-    sound.set_lengths(2, len);
-    ASSERT_TRUE(sound_graph.launch(stream()).ok());
-    sound.expect_attended(2, len, what);
-    EXPECT_EQ(sound.faults(), 0u) << what;
+      sound.forget();
+      sound.set_lengths(2, len);
+      ASSERT_TRUE(sound_graph.launch(stream()).ok());
+      sound.expect_attended(2, len, what);
+      EXPECT_EQ(sound.faults(), 0u) << what;
+    }
   }
 }
 
@@ -258,22 +264,25 @@ TEST_F(CudaRefusalTest, SanitizerAPlanOfAnyOtherGeometry) {
       {"chunk", [](AttentionGeometry& x) { x.chunk_tokens = 64; }},
       {"query tokens", [](AttentionGeometry& x) { x.max_query_tokens = 1; }},
       {"causal", [](AttentionGeometry& x) { x.causal = false; }}};
-  for (const auto& [what, change] : changes) {
-    AttentionGeometry planned = g;
-    change(planned);
-    Rig rig(planned, g, 3, 700, stream());
-    CudaPlan honest = rig.plan();
-    honest.stamp = plan_stamp(planned);
-    honest.workers = planned.workers;
-    expect_refused(rig.attend(honest, rig.launch()), StatusCode::kPlanMismatch,
-                   AllOf(HasSubstr("the plan has stamp"), HasSubstr("and 132")));
-    const CudaGraph graph = rig.capture(true);
-    for (const std::int32_t len : {0, 300, 700}) {
-      rig.set_lengths(len == 0 ? 0 : 3, std::max(len, 2));
-      rig.faults() = 0;
-      ASSERT_TRUE(graph.launch(stream()).ok());
-      rig.expect_untouched(what);
-      EXPECT_EQ(rig.faults(), len == 0 ? 0u : kForeign) << what << ", length " << len;
+  for (const std::string_view family : kFamilies) {
+    for (const auto& [what, change] : changes) {
+      SCOPED_TRACE(testing::Message() << family << ", " << what);
+      AttentionGeometry planned = g;
+      change(planned);
+      Rig rig(planned, g, 3, 700, stream(), family);
+      CudaPlan honest = rig.plan();
+      honest.stamp = plan_stamp(planned);
+      honest.workers = planned.workers;
+      expect_refused(rig.attend(honest, rig.launch()), StatusCode::kPlanMismatch,
+                     AllOf(HasSubstr("the plan has stamp"), HasSubstr("and 132")));
+      const CudaGraph graph = rig.capture(true);
+      for (const std::int32_t len : {0, 300, 700}) {
+        rig.set_lengths(len == 0 ? 0 : 3, std::max(len, 2));
+        rig.faults() = 0;
+        ASSERT_TRUE(graph.launch(stream()).ok());
+        rig.expect_untouched(what);
+        EXPECT_EQ(rig.faults(), len == 0 ? 0u : kForeign) << "length " << len;
+      }
     }
   }
 }
@@ -317,50 +326,56 @@ TEST_F(CudaRefusalTest, TensorsOfAnotherGeometryAreNamedWithTheirNumbers) {
 // is told; a graph that replays attention alone executes the lengths of the plan, never live ones.
 TEST_F(CudaRefusalTest, SanitizerAStalePlanAfterTheBatchGrew) {
   const AttentionGeometry g = geometry_of(8, 2, 64, 16);
-  Rig rig(g, g, 5, 2000, stream());
-  rig.set_lengths(3, 500);
-  ASSERT_TRUE(rig.prepare().ok());
-  const CudaGraph attention_alone = rig.capture(false);
-  ASSERT_TRUE(attention_alone.launch(stream()).ok());
-  rig.expect_attended(3, 500, "fresh");
-  rig.forget();
+  for (const std::string_view family : kFamilies) {
+    SCOPED_TRACE(family);
+    Rig rig(g, g, 5, 2000, stream(), family);
+    rig.set_lengths(3, 500);
+    ASSERT_TRUE(rig.prepare().ok());
+    const CudaGraph attention_alone = rig.capture(false);
+    ASSERT_TRUE(attention_alone.launch(stream()).ok());
+    rig.expect_attended(3, 500, "fresh");
+    rig.forget();
 
-  rig.set_lengths(5, 2000);
-  CudaPlan plan = rig.plan();
-  plan.version = 41;
-  CudaAttentionLaunch launch = rig.launch();
-  launch.inputs_version = 42;
-  expect_refused(rig.attend(plan, launch), StatusCode::kPlanMismatch,
-                 AllOf(HasSubstr("version 41"), HasSubstr("version 42"), HasSubstr("prepare")));
-  rig.expect_untouched("refused by the host");
-  launch.inputs_version = 41;
-  EXPECT_TRUE(rig.attend(plan, launch).ok());
-  rig.expect_attended(3, 500, "the version that the plan was made from");
-  rig.forget();
+    rig.set_lengths(5, 2000);
+    CudaPlan plan = rig.plan();
+    plan.version = 41;
+    CudaAttentionLaunch launch = rig.launch();
+    launch.inputs_version = 42;
+    expect_refused(rig.attend(plan, launch), StatusCode::kPlanMismatch,
+                   AllOf(HasSubstr("version 41"), HasSubstr("version 42"), HasSubstr("prepare")));
+    rig.expect_untouched("refused by the host");
+    launch.inputs_version = 41;
+    EXPECT_TRUE(rig.attend(plan, launch).ok());
+    rig.expect_attended(3, 500, "the version that the plan was made from");
+    rig.forget();
 
-  ASSERT_TRUE(attention_alone.launch(stream()).ok());
-  rig.expect_attended(3, 500, "stale in a graph");
-  EXPECT_EQ(rig.faults(), 0u);
+    ASSERT_TRUE(attention_alone.launch(stream()).ok());
+    rig.expect_attended(3, 500, "stale in a graph");
+    EXPECT_EQ(rig.faults(), 0u);
+  }
 }
 
 TEST_F(CudaRefusalTest, SanitizerPageIdsOutOfRangeAreClampedInAGraph) {
   const AttentionGeometry g = geometry_of(8, 2, 64, 16);
-  Rig rig(g, g, 3, 320, stream());
-  const CudaGraph graph = rig.capture(true);
-  for (const std::int32_t bad : {-1, 60, 0x7fffffff, -0x7fffffff}) {
-    rig.forget();
-    rig.set_lengths(3, 320);
-    rig.pages().host[25] = bad;  // of the second request
-    rig.pages().send(stream());
-    ASSERT_TRUE(graph.launch(stream()).ok());
-    rig.expect_attended(3, 320, "page id " + std::to_string(bad));  // all V are alike
-    EXPECT_EQ(rig.faults(), static_cast<std::uint32_t>(kFaultPageId)) << bad;
-    // A length that does not reach the page does not read it.
-    rig.forget();
-    rig.set_lengths(3, 80);
-    ASSERT_TRUE(graph.launch(stream()).ok());
-    rig.expect_attended(3, 80, "short");
-    EXPECT_EQ(rig.faults(), 0u) << bad;
+  for (const std::string_view family : kFamilies) {
+    SCOPED_TRACE(family);
+    Rig rig(g, g, 3, 320, stream(), family);
+    const CudaGraph graph = rig.capture(true);
+    for (const std::int32_t bad : {-1, 60, 0x7fffffff, -0x7fffffff}) {
+      rig.forget();
+      rig.set_lengths(3, 320);
+      rig.pages().host[25] = bad;  // of the second request
+      rig.pages().send(stream());
+      ASSERT_TRUE(graph.launch(stream()).ok());
+      rig.expect_attended(3, 320, "page id " + std::to_string(bad));  // all V are alike
+      EXPECT_EQ(rig.faults(), static_cast<std::uint32_t>(kFaultPageId)) << bad;
+      // A length that does not reach the page does not read it.
+      rig.forget();
+      rig.set_lengths(3, 80);
+      ASSERT_TRUE(graph.launch(stream()).ok());
+      rig.expect_attended(3, 80, "short");
+      EXPECT_EQ(rig.faults(), 0u) << bad;
+    }
   }
 }
 
