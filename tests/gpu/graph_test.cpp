@@ -47,6 +47,7 @@ class CudaGraphTest : public testing::Test {
       serving.step(step % oracle_every == 0);
       if (HasFatalFailure()) return;
     }
+    serving.expect_same_cache();
     EXPECT_GT(empty, 0);
     EXPECT_GT(full, 0);
   }
@@ -152,6 +153,32 @@ TEST_F(CudaGraphTest, ManyQueryRowsOfAKvHead) {
                      .seed = 7},
                     stream());
     serve(serving, 8, 84, 21);
+    if (HasFatalFailure()) return;
+  }
+}
+
+// The host decides the next steps while the device runs this one, and waits for none; what is in
+// flight reads its own slot of the ring, and pages that were given up in between stay what they
+// were until the steps that name them are complete.
+TEST_F(CudaGraphTest, TheHostRunsAhead) {
+  const StepClass wide = with_query_tokens(windowed(class_of(8, 2, 64, 16, 48), 130), 2);
+  Serving serving({.classes = {wide, windowed(wide, 40)},
+                   .layers = {0, 1},
+                   .unequal_query_tokens = true,
+                   .free_behind_windows = true,
+                   .seed = 9},
+                  stream());
+  for (int group = 0; group < 60; ++group) {
+    SCOPED_TRACE(testing::Message() << "group " << group);
+    for (int ahead = 0; ahead < 9; ++ahead) {
+      serving.change_batch(serving.random_below(13));
+      serving.step_ahead();
+      if (HasFatalFailure()) return;
+    }
+    ASSERT_EQ(cudaStreamSynchronize(stream()), cudaSuccess);
+    ASSERT_EQ(serving.faults(), 0u);
+    serving.expect_same(group % 10 == 0);
+    serving.expect_same_cache();
     if (HasFatalFailure()) return;
   }
 }

@@ -153,7 +153,7 @@ void Serving::change_batch(std::int32_t wanted) {
   while (active() < wanted) join(random_below(4) == 0 ? 0 : random_below(options_.prompt + 1));
 }
 
-void Serving::stage() {
+void Serving::stage(bool ahead) {
   const auto most = size(options_.most_requests);
   const std::int32_t most_query_tokens = geometry(0).max_query_tokens;
   std::vector<std::int32_t>& s = staged_.host;
@@ -196,12 +196,15 @@ void Serving::stage() {
     layer.new_k.send(stream_);
     layer.new_v.send(stream_);
   }
-  forget_results();
-  std::int32_t* slot = ring_[steps_++ % 2].data();
+  forget_results(!ahead);
+  const std::size_t number = steps_++ % 2;
+  std::int32_t* slot = ring_[number].data();
+  ASSERT_EQ(cudaEventSynchronize(slot_is_free_[number].get()), cudaSuccess);
   std::copy(s.begin(), s.end(), slot);
   ASSERT_EQ(cudaMemcpyAsync(staged_.device.data(), slot, staging_.size * sizeof(std::int32_t),
                             cudaMemcpyDefault, stream_),
             cudaSuccess);
+  ASSERT_TRUE(slot_is_free_[number].record(stream_).ok());
 }
 
 void Serving::replay() {
@@ -309,6 +312,21 @@ void Serving::expect_same(bool with_oracle) {
     compare_layer(l, with_oracle);
     if (testing::Test::HasFatalFailure()) return;
   }
+}
+
+void Serving::expect_same_cache() const {
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    ASSERT_TRUE(layers_[l].k.equal(stream_)) << "K of layer " << l;
+    ASSERT_TRUE(layers_[l].v.equal(stream_)) << "V of layer " << l;
+  }
+}
+
+void Serving::step_ahead() {
+  stage(true);
+  if (testing::Test::HasFatalFailure()) return;
+  replay();
+  if (testing::Test::HasFatalFailure()) return;
+  run_on_host();
 }
 
 void Serving::step(bool with_oracle) {

@@ -97,6 +97,7 @@ void Serving::make_step() {
   staging_.size = staging_.updates + 2 * most * size(columns_);
   staged_ = Twin<std::int32_t>(staging_.size, 0, stream_);
   for (auto& slot : ring_) slot = value_of(PinnedBuffer<std::int32_t>::allocate(staging_.size));
+  for (CudaEvent& event : slot_is_free_) event = value_of(CudaEvent::create());
   lens_ = Twin<std::int32_t>(size(num_rows_), 0, stream_);
   page_rows_ = Twin<std::int32_t>(owned_.size(), kNoPage, stream_);
   table_ = Twin<std::int32_t>(most * size(columns_), kUntouched, stream_);
@@ -253,7 +254,7 @@ void Serving::poison_scratch() {
   }
 }
 
-void Serving::forget_results() {
+void Serving::forget_results(bool faults_too) {
   std::fill(sums_.host.begin(), sums_.host.end(), kUntouched);
   sums_.send(stream_);
   for (Twin<std::int32_t>* table : {&table_, &window_table_}) {
@@ -266,7 +267,7 @@ void Serving::forget_results() {
     std::fill(layer.host_out.begin(), layer.host_out.end(), kNaN);
     std::fill(layer.host_lse.begin(), layer.host_lse.end(), kNaN);
   }
-  *faults_.data() = 0;
+  if (faults_too) *faults_.data() = 0;
 }
 
 }  // namespace onebeat::gpu_test

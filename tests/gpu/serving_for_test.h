@@ -57,8 +57,9 @@ class Serving {
   void change_batch(std::int32_t wanted);
 
   /// Decides a step: reserves pages, draws queries and new K and V, and stages it all to the
-  /// device.
-  void stage();
+  /// device, through a ring of two pinned slots. `ahead`: without forgetting faults of steps in
+  /// flight.
+  void stage(bool ahead = false);
   /// Enqueues the captured step.
   void replay();
   /// Executes the staged step on the host.
@@ -68,6 +69,11 @@ class Serving {
   /// Compares everything that a step writes. `with_oracle`: also with fp64 attention that knows no
   /// plan.
   void expect_same(bool with_oracle);
+  /// K and V of all layers are the same everywhere, pages that nobody owns included.
+  void expect_same_cache() const;
+  /// stage, replay and run_on_host, as an engine does it: the host waits for no step, only for a
+  /// slot of the ring.
+  void step_ahead();
   /// stage, replay, run_on_host, expect_same; stops at the first failure.
   void step(bool with_oracle = false);
 
@@ -95,7 +101,7 @@ class Serving {
   /// Fault bits since the last step was staged.
   [[nodiscard]] std::uint32_t faults() const { return *faults_.data(); }
   /// Outputs, log-sum-exps and sums of both sides forget what they held.
-  void forget_results();
+  void forget_results(bool faults_too = true);
   /// Numbers that the device reads (what was staged, its lengths, the page map) become others, any
   /// at all; on the host they stay.
   void scramble();
@@ -169,6 +175,7 @@ class Serving {
   Staging staging_{};
   Twin<std::int32_t> staged_, lens_, page_rows_, sums_, table_, window_table_;
   PinnedBuffer<std::int32_t> ring_[2];
+  CudaEvent slot_is_free_[2];
   std::uint64_t steps_ = 0;
   std::vector<Twin<PlanHeader>> plans_;
   std::vector<Twin<std::uint32_t>> counters_;
