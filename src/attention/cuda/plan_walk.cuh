@@ -66,11 +66,12 @@ struct UnitWalk {
     return true;
   }
 
-  /// Whether this share holds the unit from its first tile to its last.
+  /// Whether a worker before this one has the unit's first tiles.
   __device__ __forceinline__ bool is_continuation(const Share& share) const {
     return share.continued_partials != 0 && request == share.begin_request &&
            unit == share.begin_unit;
   }
+  /// Whether workers behind this one have the unit's last tiles, and this one its first.
   __device__ __forceinline__ bool is_left_open(const Share& share) const {
     return share.started_partials != 0 && request == share.end_request && unit == share.end_unit;
   }
