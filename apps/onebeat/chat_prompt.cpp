@@ -5,20 +5,34 @@
 #include <utility>
 
 #include "base/error.h"
+#include "input.h"
 #include "model/formats/gguf.h"
 #include "model/hub/model_cache.h"
 
 namespace onebeat::cli {
 
-Result<ChatPrompt> ChatPrompt::make(const std::string& model, const Tokenizer& tokenizer) {
+namespace {
+
+Result<std::string> template_source(const std::string& model, const std::string& template_file) {
+  if (!template_file.empty()) return read_input(template_file);
   ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(model));
   ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
   ONEBEAT_ASSIGN_OR_RETURN(const auto source,
                            file.optional<std::string_view>("tokenizer.chat_template", ""));
   if (source.empty()) {
-    return unsupported("{} has no chat template; use `onebeat generate` without --chat",
-                       path.string());
+    return unsupported(
+        "{} has no chat template; give one with --chat-template, or use `onebeat generate` without "
+        "--chat",
+        path.string());
   }
+  return std::string(source);
+}
+
+}  // namespace
+
+Result<ChatPrompt> ChatPrompt::make(const std::string& model, const Tokenizer& tokenizer,
+                                    const std::string& template_file) {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string source, template_source(model, template_file));
   ONEBEAT_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(source));
   ChatOptions options;
   for (const auto& [id, text] : {std::pair(tokenizer.bos(), &options.bos_token),
@@ -28,6 +42,10 @@ Result<ChatPrompt> ChatPrompt::make(const std::string& model, const Tokenizer& t
     *text = bytes;
   }
   return ChatPrompt(std::move(parsed), tokenizer, std::move(options));
+}
+
+void ChatPrompt::set_thinking(bool enabled) {
+  options_.extra_json = enabled ? R"({"enable_thinking": true})" : R"({"enable_thinking": false})";
 }
 
 Result<bool> ChatPrompt::has_special_text(std::string_view text) const {
@@ -40,19 +58,21 @@ Result<bool> ChatPrompt::has_special_text(std::string_view text) const {
   return false;
 }
 
-Result<std::vector<std::int32_t>> ChatPrompt::encode(std::span<const ChatMessage> messages) const {
+Result<PromptTokens> ChatPrompt::encode(std::span<const ChatMessage> messages) const {
   ONEBEAT_ASSIGN_OR_RETURN(const std::string text, template_.render(messages, options_));
   const bool begins = !options_.bos_token.empty() && text.starts_with(options_.bos_token);
   EncodeOptions encode;
   encode.begin = begins ? EncodeOptions::Begin::kNever : EncodeOptions::Begin::kModel;
 
   // In one piece, as models were trained, but for messages that spell special tokens.
-  std::vector<std::int32_t> ids;
+  PromptTokens prompt;
+  const std::size_t end = text.find_last_not_of(" \t\r\n") + 1;
+  prompt.opens_thinking = std::string_view(text).substr(0, end).ends_with("<think>");
   std::size_t done = 0;
   const auto append = [&](std::string_view part, bool special) -> Status {
     encode.parse_special = special;
     ONEBEAT_ASSIGN_OR_RETURN(const auto more, tokenizer_->encode(part, encode));
-    ids.insert(ids.end(), more.begin(), more.end());
+    prompt.ids.insert(prompt.ids.end(), more.begin(), more.end());
     encode.begin = EncodeOptions::Begin::kNever;
     return {};
   };
@@ -75,7 +95,7 @@ Result<std::vector<std::int32_t>> ChatPrompt::encode(std::span<const ChatMessage
     done = place + content.size();
   }
   ONEBEAT_RETURN_IF_ERROR(append(std::string_view(text).substr(done), true));
-  return ids;
+  return prompt;
 }
 
 }  // namespace onebeat::cli

@@ -13,17 +13,25 @@
 
 namespace onebeat::cli {
 
+struct PromptTokens {
+  std::vector<std::int32_t> ids;
+  bool opens_thinking = false;  ///< It ends inside <think>: the reply begins with a thought.
+};
+
 class ChatPrompt {
  public:
-  /// Reads the template of a model, a file or a name as in ModelOptions. `tokenizer` must outlive
-  /// it. Errors: kUnsupported for a model without a chat template, or a template that needs what is
-  /// not there.
-  static Result<ChatPrompt> make(const std::string& model, const Tokenizer& tokenizer);
+  /// Reads the template of a model, a file or a name as in ModelOptions, or `template_file` instead
+  /// of it. `tokenizer` must outlive it. Errors: kUnsupported for a model without a chat template,
+  /// or a template that needs what is not there.
+  static Result<ChatPrompt> make(const std::string& model, const Tokenizer& tokenizer,
+                                 const std::string& template_file = {});
+
+  /// Asks for thinking or none, of templates that know `enable_thinking`.
+  void set_thinking(bool enabled);
 
   /// The tokens after which the model writes the assistant's next message. Special tokens come from
   /// the template alone: their texts in messages are spelled out. Errors: the template's refusal.
-  [[nodiscard]] Result<std::vector<std::int32_t>> encode(
-      std::span<const ChatMessage> messages) const;
+  [[nodiscard]] Result<PromptTokens> encode(std::span<const ChatMessage> messages) const;
 
  private:
   ChatPrompt(ChatTemplate chat_template, const Tokenizer& tokenizer, ChatOptions options)

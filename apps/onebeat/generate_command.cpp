@@ -103,7 +103,8 @@ Result<std::vector<std::int32_t>> encode_prompt(const GenerateOptions& options,
     ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat,
                              ChatPrompt::make(options.model.model, tokenizer));
     const ChatMessage message = {"user", text};
-    return chat.encode(std::span(&message, 1));
+    ONEBEAT_ASSIGN_OR_RETURN(PromptTokens prompt, chat.encode(std::span(&message, 1)));
+    return std::move(prompt.ids);
   }
   EncodeOptions encode;
   encode.parse_special = options.special;

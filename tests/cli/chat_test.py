@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -29,9 +30,9 @@ class Chat(program.ProgramTest):
         return json.loads(self.output_of("generate", "-m", "smollm2", "--temperature", "0", "--threads", "2",
                                          "--format", "json", *arguments))
 
-    def chat(self, text, *arguments):
-        return subprocess.run([program.BINARY, *CHAT, *arguments], input=text, capture_output=True, text=True, timeout=300,
-                              env=program.clean_environment(ONEBEAT_CACHE=str(self.cache)))
+    def chat(self, text, *arguments, folder=None):
+        return subprocess.run([program.BINARY, *CHAT, *arguments], input=text, capture_output=True, text=isinstance(text, str),
+                              timeout=300, cwd=folder, env=program.clean_environment(ONEBEAT_CACHE=str(self.cache)))
 
     def test_generate_chat_is_the_template_s_text(self):
         spelled = ("<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -76,8 +77,98 @@ class Chat(program.ProgramTest):
     def test_the_oldest_exchange_goes_when_the_context_is_full(self):
         result = self.chat("One two three.\nFour five six.\nSeven.\n", "-n", "20", "--context", "64")
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("oldest exchange", result.stderr)
-        self.assertEqual(self.chat("word " * 100 + "\n", "--context", "64").returncode, 1)
+        self.assertIn("the oldest 2 messages are forgotten", result.stderr)
+        alone = self.chat("word " * 100 + "\n", "--context", "64")
+        self.assertEqual((alone.returncode, alone.stdout), (1, ""))
+        self.assertIn("--context", alone.stderr)
+
+    def test_a_full_context_can_end_the_chat(self):
+        result = self.chat("One two three.\nFour five six.\nSeven.\n", "-n", "20", "--context", "64", "--when-full", "stop")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("--when-full forget", result.stderr)
+
+    def test_a_full_context_is_the_user_s_choice_in_a_terminal(self):
+        terminal = self.terminal("-n", "20", "--context", "64")
+        for message in ("One two three.", "Four five six.", "Seven."):
+            terminal.read_until("> \x1b[K")
+            terminal.type(message + "\r")
+        terminal.read_until("f: forget the oldest")
+        terminal.type("\r")  # Takes the message back; nothing was forgotten, and the next one meets the same.
+        terminal.read_until("\r> \x1b[K")
+        terminal.type("Eight.\r")
+        terminal.read_until("f: forget the oldest")
+        terminal.type("f\r")
+        terminal.read_until("messages are forgotten)")
+        terminal.read_until("\r> \x1b[K")
+        terminal.type("/save said.json\r")
+        terminal.read_until("messages written")
+        terminal.type("/exit\r")
+        self.assertEqual(terminal.exit_status(), 0)
+        saved = (self.folder / "said.json").read_text()
+        self.assertNotIn("One two", saved)
+        self.assertNotIn("Seven", saved)
+        self.assertIn("Eight", saved)
+
+    def test_a_turn_computes_only_what_is_new(self):
+        result = self.chat("My name is Ada.\nI like ships.\n/stats\nWhat is my name?\n/stats\nAnd what do I like?\n",
+                           "-n", "40", "--stats")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        turns = [tuple(map(int, turn)) for turn in re.findall(
+            r"prompt (\d+) tokens, (\d+) of them cached.*reply (\d+) tokens.*context (\d+) of", result.stderr)]
+        self.assertEqual(len(turns), 3, result.stderr)
+        self.assertEqual(turns[0][1], 0)
+        before, _, reply, context = turns[0]
+        self.assertEqual(before + reply, context)
+        prompt, cached, _, _ = turns[1]
+        self.assertGreater(prompt, context)
+        # All but the last, unfinished page of the turn before.
+        self.assertGreater(cached, context - 64)
+        self.assertGreater(turns[2][1], turns[1][1])
+
+    def test_system_retry_save_and_load(self):
+        one = self.chat("/system You are a pirate.\nHello.\n/save a.json\n/save a.json\n/retry\n//start\n/save b.json\n",
+                        "-n", "8", folder=self.folder)
+        self.assertEqual((one.returncode, one.stderr), (0, ""))
+        first = json.loads((self.folder / "a.json").read_text())
+        last = json.loads((self.folder / "b.json").read_text())
+        self.assertEqual([m["role"] for m in first], ["system", "user", "assistant"])
+        self.assertEqual([m["content"] for m in first[:2]], ["You are a pirate.", "Hello."])
+        self.assertEqual(last[:3], first)  # The likeliest tokens once more.
+        self.assertEqual(last[3], {"role": "user", "content": "/start"})
+        self.assertEqual(one.stdout, "".join(m["content"] + "\n" for m in (first[2], first[2], last[4])))
+
+        two = self.chat("/load a.json\n//start\n", "-n", "8", folder=self.folder)
+        self.assertEqual((two.returncode, two.stdout), (0, last[4]["content"] + "\n"))
+
+        for line, words in (("/save a.json", "there already"), ("/save", "name of a file"), ("/load nothing.json", "nothing.json"),
+                            ("/retry", "no message"), ("/think maybe", "maybe")):
+            refused = self.chat(line + "\nHello.\n", "-n", "1", folder=self.folder)
+            self.assertEqual((refused.returncode, refused.stdout), (1, ""), line)
+            self.assertIn(words, refused.stderr)
+
+    def test_bytes_that_are_no_text(self):
+        result = self.chat(b"Say \xff\xe6\x97 hi.\n\x00\x1b[31m\n", "-n", "8")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.decode().count("\n") >= 2, True)
+
+    def test_thinking(self):
+        template = self.folder / "thinks.jinja"
+        template.write_text("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                            "{% if enable_thinking is defined %}{{ raise_exception('asked: ' ~ enable_thinking) }}{% endif %}"
+                            "<|im_start|>assistant\n<think>\n")
+        arguments = ["-n", "6", "--chat-template", str(template)]
+        plain = self.chat("Hi.\n", *arguments)
+        self.assertEqual((plain.returncode, plain.stderr), (0, ""))
+        self.assertIn("asked: False", self.chat("Hi.\n", *arguments, "--thinking", "off").stderr)
+        self.assertIn("asked: True", self.chat("/think on\nHi.\n", *arguments).stderr)
+
+        terminal = self.terminal(*arguments, NO_COLOR="")
+        terminal.read_until("> ")
+        terminal.type("Hi.\r")
+        terminal.read_until("\x1b[2m" + plain.stdout.split("\n")[0])
+        terminal.read_until("\x1b[0m")
+        terminal.type("\x04")
+        self.assertEqual(terminal.exit_status(), 0)
 
     def test_refusals(self):
         self.assert_error(1, "nothing.gguf", "chat", "-m", "nothing.gguf")
@@ -139,13 +230,14 @@ class Chat(program.ProgramTest):
         shell.type("exit $?\r")
         self.assertEqual(shell.exit_status(), 0)
 
-    def run_in_terminal(self, *command):
-        terminal = program.Terminal(*command, ONEBEAT_CACHE=str(self.cache), TERM="xterm", NO_COLOR="1")
+    def run_in_terminal(self, *command, **changes):
+        environment = {"ONEBEAT_CACHE": str(self.cache), "TERM": "xterm", "NO_COLOR": "1", **changes}
+        terminal = program.Terminal(*command, folder=self.folder, **environment)
         self.addCleanup(terminal.close)
         return terminal
 
-    def terminal(self, *arguments):
-        return self.run_in_terminal(program.BINARY, *CHAT, *arguments)
+    def terminal(self, *arguments, **changes):
+        return self.run_in_terminal(program.BINARY, *CHAT, *arguments, **changes)
 
 
 if __name__ == "__main__":

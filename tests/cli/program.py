@@ -27,9 +27,10 @@ def clean_environment(**changes):
 class Terminal:
     """A program in a pseudo terminal, as somebody who types sees it."""
 
-    def __init__(self, *command, **changes):
+    def __init__(self, *command, folder=None, **changes):
         self.child, self.keyboard = pty.fork()
         if self.child == 0:
+            os.chdir(folder or ".")
             os.execve(command[0], command, clean_environment(**changes))
         self.shown = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")()

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "edit_buffer.h"
+#include "chat/edit_buffer.h"
 
 namespace onebeat::cli {
 

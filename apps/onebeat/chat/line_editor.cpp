@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "line_editor.h"
+#include "chat/line_editor.h"
 
 #include <fmt/format.h>
 #include <poll.h>

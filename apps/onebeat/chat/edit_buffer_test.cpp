@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "edit_buffer.h"
+#include "chat/edit_buffer.h"
 
 #include <gtest/gtest.h>
 
