@@ -102,6 +102,50 @@ def attention(result):
         ["ours", "best peer", "ratio"])
 
 
+def without_peers(result):
+    """For each shape the time, and how it compares with 3 µs + bytes / 0.95."""
+    shares = [row["us"] / aim(row) for row in result["rows"]]
+    text = (f"{where(result)}. Time / (3 µs + bytes / 0.95) over {len(shares)} shapes: geometric mean "
+            f"{geometric_mean(shares):.2f}, worst {max(shares):.2f}.\n")
+    at = {(row["group"], row["batch"], row["page"]): row for row in result["rows"]}
+    pages = sorted({row["page"] for row in result["rows"]})
+    lines = []
+    for group, batch in dict.fromkeys((row["group"], row["batch"]) for row in result["rows"]):
+        line = [group, batch]
+        for row in (at.get((group, batch, page)) for page in pages):
+            line += [number(row["us"]), number(row["ideal_us"]), f"{row['us'] / aim(row):.2f}"] if row else ["-"] * 3
+        lines.append(line)
+    columns = [f"page {page}: {c}" for page in pages for c in ("ours", "bytes alone", "ours / aim")]
+    return text + "\n" + table(["heads", "batch"] + columns, lines)
+
+
+def aim(row):
+    return 3 + row["ideal_us"] / 0.95
+
+
+def query_rows(result):
+    """Where one family of kernels overtakes the other: their best times for each number of query rows."""
+    best = {}
+    for row in result["rows"]:
+        family = row["variant"].split("_")[0]
+        heads = row["heads"] // row["kv_heads"]
+        shape = (row["head_dim"], heads * row["query_tokens"], heads, row["batch"], row["page"])
+        at = best.setdefault(shape, {})
+        at[family] = min(at.get(family, math.inf), row["us"])
+    batches = list(dict.fromkeys((shape[3], shape[4]) for shape in best))
+    header = ["heads of", "query rows"] + [f"{batch}, page {page}" for batch, page in batches] + ["mma / wgmma"]
+    lines = []
+    for dim, rows in sorted({shape[:2] for shape in best}):
+        line = [str(dim), str(rows)]
+        ratios = []
+        for batch in batches:
+            here = [at for shape, at in best.items() if shape[:2] == (dim, rows) and shape[3:] == batch]
+            ratios += [at["mma"] / at["wgmma"] for at in here]
+            line.append(" / ".join(number(geometric_mean([at[f] for at in here])) for f in ("mma", "wgmma")))
+        lines.append(line + [f"{geometric_mean(ratios):.2f}"])
+    return f"{where(result)}.\n\n" + table(header, lines)
+
+
 def short_peer(name):
     return "FA3" if name.startswith("FA3") else "FI" if name.startswith("FlashInfer") else name
 
@@ -196,7 +240,8 @@ def speed_range(speed):
     return f"{speed['median']:.0f} ({speed['min']:.0f} to {speed['max']:.0f})"
 
 
-KINDS = {"attention": attention, "step-attention": step_attention, "prepare": prepare, "isolated": isolated,
+KINDS = {"attention": attention, "attention-irregular": without_peers, "attention-rows": query_rows,
+         "step-attention": step_attention, "prepare": prepare, "isolated": isolated,
          "limits": limits, "cpu-peers": cpu_peers}
 
 
@@ -206,6 +251,8 @@ def kind_of(result):
         return "attention"
     if result["bench"] == "cpu-peers":
         return f"cpu-peers:{result['file']}"
+    if result["bench"] == "attention" and result.get("set", "served") != "served":
+        return f"attention-{result['set']}"
     return "isolated" if result.get("set") == "isolated" else result["bench"]
 
 

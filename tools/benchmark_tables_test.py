@@ -64,6 +64,27 @@ class Tables(unittest.TestCase):
         self.assertTrue(text.startswith("# Page\n\nWords before.\n"))
         self.assertTrue(text.endswith("<!-- end -->\n\nWords after.\n"))
 
+    def test_both_families_at_each_number_of_query_rows(self):
+        rows = [{"group": "g", "heads": heads, "kv_heads": 2, "head_dim": 64, "batch": "1 x 512", "page": 16,
+                 "query_tokens": tokens, "variant": variant, "us": us, "ideal_us": 1.0}
+                for heads, tokens, variant, us in ((4, 4, "mma_d64_r8", 4.0), (4, 4, "mma_d64_r8", 5.0), (4, 4, "wgmma_d64", 8.0),
+                                                   (8, 2, "mma_d64_r8", 9.0), (8, 2, "wgmma_d64", 8.0))]
+        self.write("r.json", ATTENTION | {"set": "rows", "rows": rows})
+        self.page.write_text("<!-- attention-rows bench/results/r.json -->\n<!-- end -->\n", encoding="utf-8")
+        code, text = self.run_tool()
+        self.assertEqual(code, 0)
+        self.assertIn("| 64 | 8 | 6.00 / 8.00 | 0.75 |", text)  # the better 4, and 9 of another number of heads
+
+    def test_shapes_without_peers_beside_their_aim(self):
+        rows = [row("3 up to 700", page, us, 0.0) | {"group": "28/4/128", "ideal_us": 0.95}
+                for page, us in ((16, 6.0), (128, 4.0))]
+        self.write("i.json", ATTENTION | {"set": "irregular", "rows": rows})
+        self.page.write_text("<!-- attention-irregular bench/results/i.json -->\n<!-- end -->\n", encoding="utf-8")
+        code, text = self.run_tool()
+        self.assertEqual(code, 0)
+        self.assertIn("| 28/4/128 | 3 up to 700 | 6.00 | 0.95 | 1.50 | 4.00 | 0.95 | 1.00 |", text)
+        self.assertIn("worst 1.50", text)
+
     def test_check_notices_a_changed_figure(self):
         self.assertEqual(self.run_tool("check")[0], 1)
         self.run_tool()

@@ -59,13 +59,14 @@ if command -v compute-sanitizer >/dev/null; then
 fi
 
 say benchmarks
-for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular verify}; do
+for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular rows}; do
   case $what in
     isolated) command=("$root/bin/onebeat" bench prepare --set isolated --device "$device" --format json)
       if [ "$device" = cuda:0 ] && python3 -c 'import torch, triton' 2>/dev/null; then
         command=(python3 bench/peers/isolated_metadata.py "$root/bin/onebeat")  # beside its peers
       fi ;;
-    irregular | verify) command=("$root/bin/onebeat" bench attention --set "$what" --device "$device" --format json) ;;
+    irregular) command=("$root/bin/onebeat" bench attention --set irregular --device "$device" --format json) ;;
+    rows) command=("$root/bin/onebeat" bench attention --set rows --variant mma,wgmma --device "$device" --format json) ;;
     *) command=("$root/bin/onebeat" bench "$what" --device "$device" --format json) ;;
   esac
   out="$results/$(date -u +%F)-$what-gpu.json"
