@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "device/machine_facts.h"
 #include "engine/cache_size.h"
-#include "engine/cpu_executor.h"
+#include "engine/cpu/cpu_executor.h"
 #include "engine/engine_parts.h"
 #include "ops/cpu/isa.h"
 

@@ -7,10 +7,10 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/cpu_forward.h"
+#include "engine/cpu/cpu_forward.h"
 #include "engine/request_check.h"
-#include "engine/request_queue.h"
-#include "engine/step_loop.h"
+#include "engine/steps/request_queue.h"
+#include "engine/steps/step_loop.h"
 #include "model/model.h"
 #include "onebeat/engine.h"
 #include "onebeat/thread_pool.h"

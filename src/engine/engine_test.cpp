@@ -8,7 +8,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "engine/cpu_runner.h"
+#include "engine/cpu/cpu_runner.h"
 #include "model/tiny_model_for_test.h"
 #include "onebeat/thread_pool.h"
 #include "ops/cpu/isa.h"

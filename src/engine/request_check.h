@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "engine/sequence.h"
+#include "engine/steps/sequence.h"
 #include "onebeat/request.h"
 
 namespace onebeat {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "engine/cpu_runner.h"
+#include "engine/cpu/cpu_runner.h"
 #include "golden_logits.h"
 #include "model/hub/model_cache.h"
 #include "onebeat/engine.h"

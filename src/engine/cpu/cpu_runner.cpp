@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/cpu_runner.h"
+#include "engine/cpu/cpu_runner.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/cpu_executor.h"
+#include "engine/cpu/cpu_executor.h"
 
 #include <algorithm>
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/cpu_forward.h"
+#include "engine/cpu/cpu_forward.h"
 
 namespace onebeat {
 

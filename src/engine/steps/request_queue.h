@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/sequence.h"
+#include "engine/steps/sequence.h"
 #include "onebeat/status.h"
 
 namespace onebeat {

@@ -7,7 +7,7 @@
 #include <limits>
 #include <span>
 
-#include "engine/step_batch.h"
+#include "engine/steps/step_batch.h"
 #include "onebeat/engine.h"
 #include "onebeat/status.h"
 

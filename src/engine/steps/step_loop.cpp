@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/step_loop.h"
+#include "engine/steps/step_loop.h"
 
 #include <algorithm>
 

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/kv_storage.h"
+#include "engine/cpu/kv_storage.h"
 #include "kv/page_pool.h"
 #include "model/cpu_layer_ops.h"
 #include "model/model.h"

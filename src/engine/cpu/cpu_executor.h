@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "engine/cpu_forward.h"
-#include "engine/step_executor.h"
+#include "engine/cpu/cpu_forward.h"
+#include "engine/steps/step_executor.h"
 #include "ops/sample.h"
 
 namespace onebeat {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/kv_storage.h"
+#include "engine/cpu/kv_storage.h"
 
 #include <cstring>
 

@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/text_stream.h"
+#include "engine/steps/text_stream.h"
 #include "kv/prefix_index.h"
 #include "onebeat/request.h"
 #include "ops/token_counts.h"

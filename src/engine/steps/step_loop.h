@@ -9,9 +9,9 @@
 #include <memory>
 #include <vector>
 
-#include "engine/request_queue.h"
-#include "engine/scheduler.h"
-#include "engine/step_executor.h"
+#include "engine/steps/request_queue.h"
+#include "engine/steps/scheduler.h"
+#include "engine/steps/step_executor.h"
 
 namespace onebeat {
 

@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/sequence.h"
-#include "engine/step_batch.h"
+#include "engine/steps/sequence.h"
+#include "engine/steps/step_batch.h"
 #include "kv/page_cache.h"
 
 namespace onebeat {

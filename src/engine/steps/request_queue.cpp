@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/request_queue.h"
+#include "engine/steps/request_queue.h"
 
 #include "base/error.h"
 
