@@ -23,6 +23,18 @@ namespace {
 
 using Options = CudaAttentionBenchOptions;
 
+/// Most KV tokens of a request.
+constexpr std::int64_t kLongest = 1 << 18;
+
+/// A shape's plan and who executes it. The view is of the bytes.
+struct Planned {
+  AttentionGeometry geometry;
+  Planner planner;
+  CudaDecodeAttention attention;
+  std::vector<PlanHeader> bytes;
+  PlanView view;
+};
+
 struct Measurement {
   std::string_view variant;
   double us = 0, spread = 0;
@@ -33,9 +45,14 @@ struct Measurement {
 /// What all shapes share.
 class Bench {
  public:
-  Status set_up(const Options& options) {
+  Status open(const Options& options) {
     options_ = options;
     ONEBEAT_ASSIGN_OR_RETURN(facts_, use_cuda_device(options.device));
+    return {};
+  }
+
+  /// Measures the limits and takes memory: seconds.
+  Status set_up() {
     ONEBEAT_ASSIGN_OR_RETURN(stream_, CudaStream::create());
     ONEBEAT_ASSIGN_OR_RETURN(begin_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(end_, CudaEvent::create());
@@ -49,7 +66,8 @@ class Bench {
   [[nodiscard]] const CudaDeviceFacts& facts() const { return facts_; }
   [[nodiscard]] const CudaLimits& limits() const { return limits_; }
 
-  Result<Measurement> measure(const DecodeShape& shape, std::string_view variant) {
+  /// Everything about a shape that can be wrong without any device memory.
+  [[nodiscard]] Result<Planned> plan(const DecodeShape& shape, std::string_view variant) const {
     ONEBEAT_ASSIGN_OR_RETURN(CudaAttentionTuning tuning,
                              cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
     if (options_.workers > 0) tuning.workers = options_.workers;
@@ -66,20 +84,30 @@ class Bench {
     g.workers = tuning.workers;
     g.max_query_tokens = shape.query_tokens;
     const auto requests = static_cast<std::int32_t>(shape.lens.size());
-    ONEBEAT_ASSIGN_OR_RETURN(const Planner planner,
-                             Planner::create(g, tuning.cost, {requests, 1 << 18}));
-    ONEBEAT_ASSIGN_OR_RETURN(const CudaDecodeAttention attention,
+    ONEBEAT_ASSIGN_OR_RETURN(Planner planner,
+                             Planner::create(g, tuning.cost, {requests, kLongest}));
+    ONEBEAT_ASSIGN_OR_RETURN(CudaDecodeAttention attention,
                              CudaDecodeAttention::create(g, variant));
     const std::vector<std::int32_t> query_tokens(shape.lens.size(), shape.query_tokens);
-    const std::int64_t tokens = std::int64_t{requests} * shape.query_tokens;
     std::vector<PlanHeader> bytes(planner.plan_bytes() / sizeof(PlanHeader) + 1);
     ONEBEAT_ASSIGN_OR_RETURN(
-        const PlanView plan,
+        const PlanView view,
         planner.make_plan({shape.lens, query_tokens},
                           std::as_writable_bytes(std::span(bytes)).first(planner.plan_bytes())));
+    if (shape.tokens() == 0)
+      return invalid_argument("no request has a KV token: there is nothing to attend to");
+    return Planned{g, std::move(planner), std::move(attention), std::move(bytes), view};
+  }
+
+  Result<Measurement> measure(const DecodeShape& shape, std::string_view variant) {
+    ONEBEAT_ASSIGN_OR_RETURN(const Planned planned, plan(shape, variant));
+    const AttentionGeometry& g = planned.geometry;
+    const PlanView& view = planned.view;
+    const auto requests = static_cast<std::int32_t>(shape.lens.size());
+    const std::int64_t tokens = std::int64_t{requests} * shape.query_tokens;
     ONEBEAT_ASSIGN_OR_RETURN(const auto device_plan,
-                             DeviceBuffer<std::byte>::copy_of(plan.bytes(), stream_.get()));
-    const ScratchSize size = planner.scratch_size();
+                             DeviceBuffer<std::byte>::copy_of(view.bytes(), stream_.get()));
+    const ScratchSize size = planned.planner.scratch_size();
     ONEBEAT_ASSIGN_OR_RETURN(const auto outputs, DeviceBuffer<float>::allocate(
                                                      static_cast<std::size_t>(size.output_floats)));
     ONEBEAT_ASSIGN_OR_RETURN(const auto stats, DeviceBuffer<float>::allocate(
@@ -116,19 +144,19 @@ class Bench {
                 dense_head_rows(memory_.rows(layer + 1), tokens, shape.heads, shape.head_dim);
             launch.overlap =
                 i == 0 || options_.no_overlap ? CudaOverlap::kNone : CudaOverlap::kEarlyLoads;
-            ONEBEAT_RETURN_IF_ERROR(attention.launch(
+            ONEBEAT_RETURN_IF_ERROR(planned.attention.launch(
                 {device_plan.data(), plan_stamp(g), g.workers, requests}, launch, scratch, s));
           }
           return {};
         }));
     Measurement result;
-    result.variant = attention.variant().name;
+    result.variant = planned.attention.variant().name;
     ONEBEAT_RETURN_IF_ERROR(time_graph(graph, launches, ideal, result));
     if (faults_.data()[0] != 0)
       return Status(StatusCode::kInternal,
                     fmt::format("a launch reported faults {:#x}", faults_.data()[0]));
-    result.workers_active = plan.header().workers_active;
-    result.split_units = balance_of(plan, planner.cost_model()).split_units;
+    result.workers_active = view.header().workers_active;
+    result.split_units = balance_of(view, planned.planner.cost_model()).split_units;
     return result;
   }
 
@@ -205,8 +233,10 @@ std::string to_json(const Bench& bench, const Options& options, const std::vecto
 }
 
 std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
-  std::string text = fmt::format("{}, reading memory at {:.0f} GB/s; target: 3 us + ideal / 0.95\n",
-                                 bench.facts().name, bench.limits().read_gb_per_s);
+  std::string text = fmt::format(
+      "{}, reading memory at {:.0f} GB/s; target: 3 us + ideal / 0.95; ratio: stored peer / ours, "
+      "target / ours where there is none\n",
+      bench.facts().name, bench.limits().read_gb_per_s);
   text += fmt::format("{:<12} {:<30} {:>4} {:<24} {:>9} {:>9} {:>5} {:>9} {:>12} {:>5}\n", "heads",
                       "batch", "page", "kernel", "us", "ideal", "share", "target", "stored peer",
                       "ratio");
@@ -215,9 +245,10 @@ std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;
     text += fmt::format(
-        "{:<12} {:<30} {:>4} {:<24} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12.2f} {:>5.2f}\n",
-        s.group, s.batch, s.page, row.measured.variant, row.measured.us, row.ideal_us,
-        row.ideal_us / row.measured.us, row.target_us, s.peer_us, row.ratio());
+        "{:<12} {:<30} {:>4} {:<24} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12} {:>5.2f}\n", s.group,
+        s.batch, s.page, row.measured.variant, row.measured.us, row.ideal_us,
+        row.ideal_us / row.measured.us, row.target_us,
+        s.peer_us > 0 ? fmt::format("{:.2f}", s.peer_us) : "-", row.ratio());
     means["all"].add(row.ratio());
     means[fmt::format("{} page {}", s.group, s.page)].add(row.ratio());
     within += row.measured.us <= row.target_us ? 1 : 0;
@@ -243,9 +274,15 @@ std::vector<DecodeShape> shapes_of(const Options& options) {
 
 Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& options) {
   Bench bench;
-  ONEBEAT_RETURN_IF_ERROR(bench.set_up(options));
+  ONEBEAT_RETURN_IF_ERROR(bench.open(options));
+  const std::vector<DecodeShape> shapes = shapes_of(options);
+  for (const DecodeShape& shape : shapes) {
+    for (const std::string& variant : options.variants)
+      ONEBEAT_RETURN_IF_ERROR(bench.plan(shape, variant).status());
+  }
+  ONEBEAT_RETURN_IF_ERROR(bench.set_up());
   std::vector<Row> rows;
-  for (const DecodeShape& shape : shapes_of(options)) {
+  for (const DecodeShape& shape : shapes) {
     for (const std::string& variant : options.variants) {
       Row row;
       ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape, variant));
