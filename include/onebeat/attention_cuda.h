@@ -62,9 +62,11 @@ struct CudaPlan {
 enum class CudaOverlap : std::uint8_t {
   kNone,        ///< An ordinary launch.
   kLaunch,      ///< Programmatic dependent launch: CTAs start early and wait before they read.
-  kEarlyLoads,  ///< Also plan, page map and KV of earlier steps are read before the wait. Requires
-                ///< that the kernel *before* the one that this launch follows, and everything
-                ///< earlier, wrote them (attention of layer 1 and later: always true).
+  kEarlyLoads,  ///< Also plan, page map and KV of earlier steps are read before the wait, and the
+                ///< next launch may start at once. Requires that between the kernel that wrote them
+                ///< and this launch there is one that waits for that kernel before it lets others
+                ///< start: any ordinary launch, or attention with kNone or kLaunch (layer 1 and
+                ///< later: true if layer 0 is such a one).
 };
 
 /// What a launch computes on.

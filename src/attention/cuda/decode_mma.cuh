@@ -5,15 +5,21 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/kv_stream.cuh"
 #include "attention/cuda/merge.cuh"
+#include "attention/cuda/mma_column_pass.cuh"
 #include "attention/cuda/mma_pass.cuh"
 #include "attention/cuda/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
 
 namespace onebeat::cuda {
+
+/// 8 query rows leave no row of a product empty if they are its columns.
+template <typename S>
+using PassOf = std::conditional_t<S::kRows == 8, MmaColumnPass<S>, MmaPass<S>>;
 
 /// Sum over warps of 4 elements of a row.
 template <typename S>
@@ -27,8 +33,7 @@ __device__ __forceinline__ Accumulator meet(const float* outputs, const float2* 
     const float2 s = stats[w * 8 + row];
     const float weight = weight_of(s.x, a.maximum);
     const float4 o = *reinterpret_cast<const float4*>(
-        outputs + (w * 8 + row) * S::D +
-        (column ^ MmaPass<S>::meet_swizzle(static_cast<int>(row))));
+        outputs + (w * 8 + row) * S::D + (column ^ PassOf<S>::meet_swizzle(static_cast<int>(row))));
     a.sum += weight * s.y;
     a.output.x += weight * o.x, a.output.y += weight * o.y;
     a.output.z += weight * o.z, a.output.w += weight * o.w;
@@ -48,13 +53,16 @@ __global__ void __launch_bounds__(S::kThreads, 2)
   const int lane = threadIdx.x % 32;
   const std::uint32_t worker = blockIdx.x;
 
+  // The next launch may start at once: its CTAs take the places that this one leaves free, and load
+  // while this one computes. What they read early is complete (CudaOverlap::kEarlyLoads): it was
+  // when this launch started, or, if this launch reads nothing early, it is behind the wait.
   bool waited = p.early_loads == 0;
   if (waited) ptx::dependency_wait();
+  ptx::launch_dependents();
   Share share;
   const std::uint32_t stamp = load_share(p.workers + worker, share);
   if (stamp != p.stamp) {  // idle, or a plan for another geometry
     if (!waited) ptx::dependency_wait();
-    ptx::launch_dependents();
     if (stamp != 0 && threadIdx.x == 0) atomicOr(p.status, kFaultBitPlan);
     return;
   }
@@ -83,7 +91,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
     }
   }
 
-  MmaPass<S> sums(p, lane);
+  PassOf<S> sums(p, lane);
   QueryRows<S> q;
   int stage = 0;
   bool started = false;
@@ -98,11 +106,8 @@ __global__ void __launch_bounds__(S::kThreads, 2)
         S::Pause::at(0);
         if (!waited) ptx::dependency_wait();
         started = true;
-        q.load();
-        ptx::launch_dependents();
-      } else {
-        q.load();
       }
+      q.load();
       for (std::uint32_t tile = unit.tile_begin; tile < unit.tile_end; ++tile) {
         const std::uint32_t k = ring + stage * S::kStageBytes;
         const std::uint32_t v = k + S::KvGranule::kBytes;

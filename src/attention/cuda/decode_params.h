@@ -69,8 +69,8 @@ struct DecodeParams {
   std::uint32_t rows_per_slot = 0;
   std::uint32_t flat_merge_limit = 0;  ///< Units of more partial results are merged in two levels.
 
-  /// Plan, page rows and old KV are complete before the kernel that this one follows: they may be
-  /// read before the dependency wait.
+  /// Plan, page rows and old KV were complete before this kernel could start: they may be read
+  /// before the dependency wait.
   std::uint32_t early_loads = 0;
   /// KV is kept in L2 like anything else; otherwise it goes first, since nobody reads it again.
   std::uint32_t kv_is_shared = 0;

@@ -136,44 +136,54 @@ __device__ __forceinline__ std::uint32_t slot_of(std::uint32_t owner, std::uint3
   return index == 0 ? 2 * owner + 1 : 2 * (owner + index);
 }
 
-/// Sum of `count` partial results of one row, in worker order: first, first + step, ... .
-template <int D>
-__device__ __forceinline__ Accumulator merge_row(const Scratch<D>& scratch, std::uint32_t owner,
-                                                 std::uint32_t first, std::uint32_t step,
-                                                 std::uint32_t count, std::uint32_t row,
-                                                 std::uint32_t column) {
-  constexpr std::uint32_t kBatch = 8;  // loads in flight
+/// Sums of `count` partial results, in worker order first, first + step, ..., of kItems items, all
+/// loads in flight together. An item is 4 elements of a row.
+template <int D, int kItems>
+__device__ __forceinline__ void merge_items(const Scratch<D>& scratch, std::uint32_t owner,
+                                            std::uint32_t first, std::uint32_t step,
+                                            std::uint32_t count,
+                                            const std::uint32_t (&item)[kItems],
+                                            Accumulator (&a)[kItems]) {
+  constexpr std::uint32_t kBatch = 8 / kItems;  // of one item, loads in flight
   // Slots of continuing workers lie 2 apart; the starting worker's is the odd one.
   const std::uint32_t even_slot = 2 * (owner + first);
-  const float4* outputs = scratch.outputs(even_slot, row, column);
-  const float2* stats = scratch.stats(even_slot, row);
   const std::uint32_t stats_step = 2 * step * scratch.p.rows_per_slot;
   const std::uint32_t outputs_step = stats_step * (D / 4);
   const std::uint32_t odd = first == 0 ? scratch.p.rows_per_slot : 0;
-  Accumulator a;
-  for (std::uint32_t i0 = 0; i0 < count; i0 += kBatch) {
-    float4 output[kBatch];
-    float2 stat[kBatch];
+  const float4* outputs[kItems];
+  const float2* stats[kItems];
 #pragma unroll
-    for (std::uint32_t i = 0; i < kBatch; ++i) {
-      stat[i] = make_float2(kMinusInfinity, 0.0f);
-      output[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (i0 + i < count) {
-        const std::uint32_t shift = i == 0 && i0 == 0 ? odd : 0;
-        stat[i] = __ldcg(stats + i * stats_step + shift);
-        output[i] = __ldcg(outputs + i * std::uint64_t{outputs_step} + shift * (D / 4));
-      }
-    }
-    outputs += kBatch * std::uint64_t{outputs_step};
-    stats += kBatch * stats_step;
-    float reference = a.maximum;
-#pragma unroll
-    for (std::uint32_t i = 0; i < kBatch; ++i) reference = fmaxf(reference, stat[i].x);
-    a.rescale(reference);
-#pragma unroll
-    for (std::uint32_t i = 0; i < kBatch; ++i) a.add(stat[i].x, stat[i].y, output[i]);
+  for (int k = 0; k < kItems; ++k) {
+    outputs[k] = scratch.outputs(even_slot, item[k] / (D / 4), item[k] % (D / 4) * 4);
+    stats[k] = scratch.stats(even_slot, item[k] / (D / 4));
   }
-  return a;
+  for (std::uint32_t i0 = 0; i0 < count; i0 += kBatch) {
+    float4 output[kItems][kBatch];
+    float2 stat[kItems][kBatch];
+#pragma unroll
+    for (std::uint32_t i = 0; i < kBatch; ++i)
+#pragma unroll
+      for (int k = 0; k < kItems; ++k) {
+        stat[k][i] = make_float2(kMinusInfinity, 0.0f);
+        output[k][i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (i0 + i < count) {
+          const std::uint32_t shift = i == 0 && i0 == 0 ? odd : 0;
+          stat[k][i] = __ldcg(stats[k] + i * stats_step + shift);
+          output[k][i] = __ldcg(outputs[k] + i * std::uint64_t{outputs_step} + shift * (D / 4));
+        }
+      }
+#pragma unroll
+    for (int k = 0; k < kItems; ++k) {
+      outputs[k] += kBatch * std::uint64_t{outputs_step};
+      stats[k] += kBatch * stats_step;
+      float reference = a[k].maximum;
+#pragma unroll
+      for (std::uint32_t i = 0; i < kBatch; ++i) reference = fmaxf(reference, stat[k][i].x);
+      a[k].rescale(reference);
+#pragma unroll
+      for (std::uint32_t i = 0; i < kBatch; ++i) a[k].add(stat[k][i].x, stat[k][i].y, output[k][i]);
+    }
+  }
 }
 
 /// The first kThreads threads of the CTA: whether this CTA is the last of `count` to arrive at
@@ -215,22 +225,33 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
     if (members > 1) {
       if (!arrive_last<kThreads>(p.counters + slot, members, flag)) return;
       for (std::uint32_t base = 0; base < items; base += kThreads) {
-        const std::uint32_t item = base + threadIdx.x;
-        const std::uint32_t row = item / (D / 4);
-        const std::uint32_t column = item % (D / 4) * 4;
-        const std::uint32_t live = item < items ? members : 0;
-        const Accumulator a = merge_row<D>(scratch, owner, first, 1, live, row, column);
+        const std::uint32_t item[1] = {base + threadIdx.x};
+        const std::uint32_t live = item[0] < items ? members : 0;
+        Accumulator a[1];
+        merge_items<D, 1>(scratch, owner, first, 1, live, item, a);
         __syncwarp();  // all threads of a row, one warp, have read what one of them replaces
-        if (live != 0) scratch.write(slot, row, column, a);
+        if (live != 0) scratch.write(slot, item[0] / (D / 4), item[0] % (D / 4) * 4, a[0]);
       }
       Pause::at(2 * slot + 1);
     }
   }
   if (!arrive_last<kThreads>(p.counters + 2 * workers + owner, count, flag)) return;
-  for (std::uint32_t item = threadIdx.x; item < items; item += kThreads) {
-    const std::uint32_t row = item / (D / 4);
-    const std::uint32_t column = item % (D / 4) * 4;
-    write_final(p, unit, row, column, merge_row<D>(scratch, owner, 0, step, count, row, column));
+  const auto write = [&](std::uint32_t item, const Accumulator& a) {
+    write_final(p, unit, item / (D / 4), item % (D / 4) * 4, a);
+  };
+  for (std::uint32_t base = threadIdx.x; base < items; base += 2 * kThreads) {
+    if (base + kThreads < items) {
+      const std::uint32_t item[2] = {base, base + kThreads};
+      Accumulator a[2];
+      merge_items<D, 2>(scratch, owner, 0, step, count, item, a);
+      write(item[0], a[0]);
+      write(item[1], a[1]);
+    } else {
+      const std::uint32_t item[1] = {base};
+      Accumulator a[1];
+      merge_items<D, 1>(scratch, owner, 0, step, count, item, a);
+      write(item[0], a[0]);
+    }
   }
 }
 

@@ -47,14 +47,15 @@ struct MmaShape {
   static_assert(2 * (kSharedBytes + 1024) <= 228 * 1024, "two CTAs share a multiprocessor");
 };
 
-/// Query rows of one pass: their places, which tokens they see, and their values as the first
-/// operand of the score products. A thread has rows lane / 4 and, with 16 rows, lane / 4 + 8.
+/// Query rows of one pass: their places, which tokens they see, and their values as an operand of
+/// the score products. A thread has the values of rows lane / 4 and, with 16 rows, lane / 4 + 8.
 template <typename S>
 struct QueryRows {
   static constexpr int kHalves = S::kRows / 8;
-  const uint4* source[kHalves];               ///< Null: no such row.
-  std::uint32_t low[kHalves], high[kHalves];  ///< Each row sees tokens [low, high).
-  std::uint32_t all_low, all_high;            ///< Seen by every row of the unit.
+  static constexpr int kMasks = 2;          ///< Rows whose scores a thread has.
+  const uint4* source[kHalves];             ///< Null: no such row.
+  std::uint32_t low[kMasks], high[kMasks];  ///< Each of them sees tokens [low, high).
+  std::uint32_t all_low, all_high;          ///< Seen by every row of the unit.
   uint4 part[S::D / 32][kHalves];
 
   /// Everything that needs no memory.
@@ -71,9 +72,14 @@ struct QueryRows {
                                                            q.head * p.q_head_stride) +
                                 lane % 4
                           : nullptr;
-      const VisibleTokens seen(p, unit, q.token);
-      low[half] = seen.low;
-      high[half] = seen.high;
+    }
+#pragma unroll
+    for (int i = 0; i < kMasks; ++i) {
+      const std::uint32_t row =
+          pass * S::kRows + (kHalves == 2 ? i * 8 + lane / 4 : lane % 4 * 2 + i);
+      const VisibleTokens seen(p, unit, QueryRow<Walk>(p, unit, min(row, unit.rows - 1)).token);
+      low[i] = seen.low;
+      high[i] = seen.high;
     }
     all_low = VisibleTokens(p, unit, unit.query_tokens - 1).low;
     all_high = VisibleTokens(p, unit, 0).high;

@@ -113,6 +113,13 @@ __device__ __forceinline__ float log2_fast(float x) {
   return y;
 }
 
+/// An 8x8 matrix of 16-bit elements, two a thread, transposed across the warp.
+__device__ __forceinline__ std::uint32_t transpose_matrix(std::uint32_t x) {
+  std::uint32_t r;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(x));
+  return r;
+}
+
 /// Two floats as bf16, the first in the low half.
 __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t r;

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// One warp's arithmetic over one segment for up to 8 query rows, on mma.sync with the queries as
+// the N = 8 side: tokens, then elements of the head, are the M = 16 side.
+//
+// No row of a product is empty, so it takes half the products and half the accumulators of
+// mma_pass.cuh. Probabilities become the second product's operand by transposing 8x8 matrices
+// between registers. The running maximum is a reference that is moved only when a score exceeds it
+// by more than kSlack: probabilities of up to 2^kSlack lose nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/cuda/decode_params.h"
+#include "attention/cuda/kv_stream.cuh"
+#include "attention/cuda/merge.cuh"
+#include "attention/cuda/mma_pass.cuh"
+#include "attention/cuda/ptx.cuh"
+
+namespace onebeat::cuda {
+
+/// Scores, online softmax and output of one pass over one segment; 8 query rows. A thread has the
+/// scores of queries lane % 4 * 2 and the next one, at tokens lane / 4 + 8 * i.
+template <typename S>
+class MmaColumnPass {
+  static constexpr int D = S::D;
+  static constexpr int kBlocks = S::kTokens / 16;  ///< 16-token rows of a granule's scores
+  static constexpr float kSlack = 6.0f;            ///< base-2 units
+  using G = typename S::KvGranule;
+
+ public:
+  __device__ __forceinline__ MmaColumnPass(const DecodeParams& p, int lane)
+      : soft_cap_(p.soft_cap), lane_(lane) {
+    // With a cap, scores are scaled before it; without, in the exponent.
+    pre_scale_ = p.soft_cap > 0.0f ? 2.0f * kLog2e * p.scale / p.soft_cap : 0.0f;
+    unit_scale_ = p.soft_cap > 0.0f ? kLog2e : p.scale * kLog2e;
+  }
+
+  __device__ __forceinline__ void reset() {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) maximum_[c] = kMinusInfinity, sum_[c] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < D / 16; ++n)
+      output_[n][0] = output_[n][1] = output_[n][2] = output_[n][3] = 0.0f;
+  }
+
+  /// scores_ = K * q^T for the granule at `k`.
+  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q, std::uint32_t k) {
+    constexpr int kChains = kBlocks == 1 ? 4 : 2;  // sums under way, for independent products
+    float chain[kBlocks][kChains][4];
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int c = 0; c < kChains; ++c)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) chain[b][c][e] = 0.0f;
+    const int token = lane_ / 4;
+    const std::uint32_t base = k + token * G::kRowBytes;
+    const int segment = (lane_ % 4) ^ G::k_swizzle(token);
+#pragma unroll
+    for (int i = 0; i < D / 32; ++i) {
+      const uint4 query = q.part[i][0];
+      const std::uint32_t column = base + ((segment ^ (4 * i)) << 4);
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        const uint4 low = ptx::load_shared_16(column + b * 16 * G::kRowBytes);
+        const uint4 high = ptx::load_shared_16(column + (b * 16 + 8) * G::kRowBytes);
+        ptx::mma_bf16(chain[b][2 * i % kChains], low.x, high.x, low.y, high.y, query.x, query.y);
+        ptx::mma_bf16(chain[b][(2 * i + 1) % kChains], low.z, high.z, low.w, high.w, query.z,
+                      query.w);
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        scores_[b][e] = chain[b][0][e] + chain[b][1][e];
+        if constexpr (kChains == 4) scores_[b][e] += chain[b][2][e] + chain[b][3][e];
+      }
+  }
+
+  /// Caps and masks the scores of the granule from `token` on.
+  __device__ __forceinline__ void shape_scores(const QueryRows<S>& q, std::uint32_t token) {
+    if (soft_cap_ > 0.0f) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          // tanh(x) = 1 - 2 / (exp(2x) + 1); the hardware's own tanh is too coarse
+          const float power = ptx::exp2_fast(scores_[b][e] * pre_scale_);
+          scores_[b][e] = soft_cap_ * (1.0f - __fdividef(2.0f, power + 1.0f));
+        }
+    }
+    if (token >= q.all_low && token + S::kTokens <= q.all_high) return;
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const std::uint32_t at = token + b * 16 + e / 2 * 8 + lane_ / 4;
+        if (at < q.low[e % 2] || at >= q.high[e % 2]) scores_[b][e] = kMinusInfinity;
+      }
+  }
+
+  /// Turns scores into probabilities relative to maximum_; moves that, and rescales the output, if
+  /// it lies too low.
+  __device__ __forceinline__ void soften() {
+    float top[2];
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      top[c] = fmaxf(scores_[0][c], scores_[0][c + 2]);
+#pragma unroll
+      for (int b = 1; b < kBlocks; ++b)
+        top[c] = fmaxf(top[c], fmaxf(scores_[b][c], scores_[b][c + 2]));
+      top[c] *= unit_scale_;
+    }
+    const bool rose = top[0] > maximum_[0] + kSlack || top[1] > maximum_[1] + kSlack;
+    if (__any_sync(~0u, rose)) raise(top);
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      const float reference = maximum_[c] == kMinusInfinity ? 0.0f : maximum_[c];
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+        for (int e = c; e < 4; e += 2) {
+          scores_[b][e] = ptx::exp2_fast(fmaf(scores_[b][e], unit_scale_, -reference));
+          sum_[c] += scores_[b][e];
+        }
+    }
+  }
+
+  /// output_ += V^T * probabilities for the granule at `v`.
+  __device__ __forceinline__ void multiply_v(std::uint32_t v) {
+    const int token = lane_ % 16;
+    const std::uint32_t base = v + token * G::kRowBytes;
+    const int segment = (lane_ / 16) ^ G::v_swizzle(token);
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      const std::uint32_t low = ptx::transpose_matrix(ptx::pack_bf16(scores_[b][0], scores_[b][1]));
+      const std::uint32_t high =
+          ptx::transpose_matrix(ptx::pack_bf16(scores_[b][2], scores_[b][3]));
+#pragma unroll
+      for (int n = 0; n < D / 16; ++n) {
+        std::uint32_t a[4];
+        ptx::load_matrices_transposed(a, base + ((segment ^ (2 * n)) << 4) + b * 16 * G::kRowBytes);
+        ptx::mma_bf16(output_[n], a[0], a[2], a[1], a[3], low, high);
+      }
+    }
+  }
+
+  /// Where warps meet: writes 8 rows of output, and of maxima and sums.
+  __device__ __forceinline__ void publish(int /*half*/, float* output, float2* stats) const {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      float sum = sum_[c];
+      sum += __shfl_xor_sync(~0u, sum, 4);
+      sum += __shfl_xor_sync(~0u, sum, 8);
+      sum += __shfl_xor_sync(~0u, sum, 16);
+      const int row = lane_ % 4 * 2 + c;
+      if (lane_ < 4) stats[row] = make_float2(maximum_[c], sum);
+      float* place = output + row * D;
+#pragma unroll
+      for (int n = 0; n < D / 16; ++n) {
+        place[(16 * n + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c];
+        place[(16 * n + 8 + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c + 2];
+      }
+    }
+  }
+
+  /// Keeps the stores of publish() free of bank conflicts.
+  __device__ static constexpr int meet_swizzle(int row) {
+    return (row >> 1 & 3) << 3;
+  }
+
+ private:
+  __device__ __forceinline__ void raise(float (&top)[2]) {
+    float factor[2];
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 4));
+      top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 8));
+      top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 16));
+      top[c] = fmaxf(top[c], maximum_[c]);
+      factor[c] = ptx::exp2_fast(maximum_[c] - (top[c] == kMinusInfinity ? 0.0f : top[c]));
+      maximum_[c] = top[c];
+      sum_[c] *= factor[c];
+    }
+#pragma unroll
+    for (int n = 0; n < D / 16; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) output_[n][e] *= factor[e % 2];
+  }
+
+  float scores_[kBlocks][4];
+  float output_[D / 16][4];
+  float maximum_[2], sum_[2];  // base-2 units; this thread's part of the sum
+  float soft_cap_, pre_scale_, unit_scale_;
+  int lane_;
+};
+
+}  // namespace onebeat::cuda
