@@ -29,14 +29,35 @@ def mean(values):
     return math.exp(sum(math.log(v) for v in values) / len(values))
 
 
+def tables_in_short(tables):
+    """Dense tables beside the stored peer and a copy, by what limits them; live ones beside dense ones."""
+    dense = [row for row in tables if row["contract"] == "dense"]
+    live = [row for row in tables if row["contract"] == "live"]
+    for launches, key in (("ordinary", "us"), ("chained", "chained_us")):
+        if any(key not in row for row in dense):
+            continue
+        small = [r["peer_us"] / r[key] for r in dense if r["mb"] < 16 and r["requests"] >= 32]
+        few = [r["peer_us"] / r[key] for r in dense if r["requests"] < 32]
+        large = [r["copy_us"] / r[key] for r in dense if r["mb"] >= 16 and r["page"] == 1 and not r["window"]]
+        parts = [f"{launches} launches, dense"]
+        for name, ratios in (("stored peer / ours, B >= 32 and < 16 MB", small), ("B < 32", few),
+                             ("copy / ours, larger", large)):
+            if ratios:
+                parts.append(f"{name}: mean {mean(ratios):.2f}, worst {min(ratios):.2f}")
+        parts.append(f"{sum(1 for r in dense if r['peer_us'] < r[key])} of {len(dense)} slower than the peer")
+        yield "; ".join(parts)
+    if live and len(live) == len(dense):
+        yield (f"live beside dense: {sum(r['us'] for r in live) / sum(r['us'] for r in dense):.2f} of the time, "
+               f"{sum(r['mb'] for r in live) / sum(r['mb'] for r in dense):.2f} of the bytes")
+
+
 def in_short(result):
-    """One to three lines."""
+    """A few lines."""
     if result.get("set") == "isolated":
         yield ", ".join(f"{row['form']}{' (stored)' if row['stored'] else ''} {row['graph_us']:.2f}" for row in result["rows"])
     elif result["bench"] == "prepare":
         yield "added to a step: " + ", ".join(f"B {r['requests']} {r['added_us']:.2f}" for r in result["step"])
-        dense = [r["peer_us"] / r["us"] for r in result["tables"] if r["contract"] == "dense"]
-        yield f"dense tables, stored peer / ours: mean {mean(dense):.2f}, worst {min(dense):.2f}"
+        yield from tables_in_short(result["tables"])
     elif result["bench"] == "limits":
         yield f"reads {result['read_gb_per_s']:.0f} GB/s, copies {result['copy_gb_per_s']:.0f}, node {result['graph_node_us']} us"
     else:
