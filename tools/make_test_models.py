@@ -7,6 +7,7 @@ Usage: make_test_models.py FOLDER [FAMILY ...]
 FOLDER/NAME/      config.json, model.safetensors (llama: two shards and an index), tokenizer.json, tokenizer_config.json
 FOLDER/NAME.gguf  the same numbers in the same types (vectors as F32), with what GGUF wants otherwise: permuted rows of
                   q and k for llama and mistral, 1 + weight in gemma3's norms, frequency factors of llama3's rope
+FOLDER/VARIANT/   folders alone: mistral_window, llama_bias and gemma3_scaled have what their families seldom have
 FOLDER/packed.gguf  a llama whose matrices are random blocks of Q5_0, Q5_1, Q4_K, Q5_K, Q6_K and Q8_0
 
 Needs nothing but Python, and makes the same models every time (another machine's mathematical library may change the
@@ -93,6 +94,19 @@ FAMILIES = {
     },
 }
 
+
+def variant(family, **config):
+    """A family's folder with other switches."""
+    kind = FAMILIES[family]
+    return {**kind, "family": family, "config": {**kind["config"], **config}}
+
+
+VARIANTS = {
+    "mistral_window": variant("mistral", sliding_window=10),
+    "llama_bias": variant("llama", attention_bias=True, mlp_bias=True, rope_scaling={"rope_type": "linear", "factor": 4.0}),
+    "gemma3_scaled": variant("gemma3", query_pre_attn_scalar=40, rope_scaling={"rope_type": "linear", "factor": 8.0}),
+}
+
 # ---------------------------------------------------------------- numbers
 
 
@@ -149,9 +163,11 @@ def make_weights(family, config, dtype, rng):
         norm(at + "input_layernorm.weight", width)
         for name, rows in (("q", heads * dim), ("k", kv_heads * dim), ("v", kv_heads * dim)):
             matrix(f"{at}self_attn.{name}_proj.weight", rows, width, 1.5)
-            if family == "qwen2":
+            if config.get("attention_bias", family == "qwen2"):
                 weights[f"{at}self_attn.{name}_proj.bias"] = random_tensor(rng, [rows], dtype, 0.0, 0.2)
         matrix(at + "self_attn.o_proj.weight", width, heads * dim)
+        if config.get("attention_bias"):
+            weights[at + "self_attn.o_proj.bias"] = random_tensor(rng, [width], dtype, 0.0, 0.2)
         if family in ("qwen3", "gemma3"):
             norm(at + "self_attn.q_norm.weight", dim)
             norm(at + "self_attn.k_norm.weight", dim)
@@ -162,6 +178,9 @@ def make_weights(family, config, dtype, rng):
         matrix(at + "mlp.gate_proj.weight", ffn, width)
         matrix(at + "mlp.up_proj.weight", ffn, width)
         matrix(at + "mlp.down_proj.weight", width, ffn)
+        if config.get("mlp_bias"):
+            for name, rows in (("gate", ffn), ("up", ffn), ("down", width)):
+                weights[f"{at}mlp.{name}_proj.bias"] = random_tensor(rng, [rows], dtype, 0.0, 0.2)
     norm("model.norm.weight", width)
     if not config.get("tie_word_embeddings", gemma):
         matrix("lm_head.weight", VOCABULARY, width)
@@ -405,8 +424,9 @@ def gguf_metadata(family, config, rule, tokens, merges, specials):
 # ---------------------------------------------------------------- models
 
 
-def make_model(folder, family):
-    kind = FAMILIES[family]
+def make_model(folder, name):
+    kind = {**FAMILIES, **VARIANTS}[name]
+    family = kind.get("family", name)
     config = {**COMMON, **kind["config"]}
     if config.get("hidden_act") is None:
         del config["hidden_act"]
@@ -418,14 +438,16 @@ def make_model(folder, family):
     config["bos_token_id"] = tokens.index(bos) if bos else None
     config["eos_token_id"] = end_ids if len(end_ids) > 1 else end_ids[0]
 
-    weights = make_weights(family, config, kind["dtype"], random.Random(f"onebeat {family}"))
-    model = folder / family
+    weights = make_weights(family, config, kind["dtype"], random.Random(f"onebeat {name}"))
+    model = folder / name
     model.mkdir(parents=True, exist_ok=True)
     write_shards(model, weights, kind.get("shards", 1))
     (model / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (model / "tokenizer.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (model / "tokenizer_config.json").write_text(
         json.dumps({"bos_token": bos, "eos_token": ends[0], "add_bos_token": bos is not None}, indent=2) + "\n")
+    if name in VARIANTS:
+        return
     write_gguf(folder / f"{family}.gguf",
                gguf_metadata(family, config, kind["rule"], tokens, merges, kind["specials"]),
                gguf_tensors(family, config, weights))
@@ -472,10 +494,11 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = pathlib.Path(sys.argv[1])
-    wanted = sys.argv[2:] or [*FAMILIES, "packed"]
-    unknown = [name for name in wanted if name not in (*FAMILIES, "packed")]
+    known = [*FAMILIES, *VARIANTS, "packed"]
+    wanted = sys.argv[2:] or known
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        sys.exit(f"make_test_models.py: unknown family {unknown[0]}; known are {', '.join(FAMILIES)} and packed")
+        sys.exit(f"make_test_models.py: unknown family {unknown[0]}; known are {', '.join(known)}")
     folder.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         if name == "packed":
