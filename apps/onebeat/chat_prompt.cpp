@@ -1,38 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chat_prompt.h"
 
-#include <filesystem>
 #include <utility>
 
 #include "base/error.h"
+#include "engine/loading/model_texts.h"
 #include "input.h"
-#include "model/formats/gguf.h"
-#include "model/hub/model_cache.h"
 
 namespace onebeat::cli {
 
 namespace {
 
-Result<std::string> template_source(const std::string& model, const std::string& template_file) {
+Result<std::string> template_source(const ModelFiles& files, const std::string& template_file) {
   if (!template_file.empty()) return read_input(template_file);
-  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(model));
-  ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
-  ONEBEAT_ASSIGN_OR_RETURN(const auto source,
-                           file.optional<std::string_view>("tokenizer.chat_template", ""));
+  ONEBEAT_ASSIGN_OR_RETURN(std::string source, read_chat_template(files));
   if (source.empty()) {
     return unsupported(
         "{} has no chat template; give one with --chat-template, or use `onebeat generate` without "
         "--chat",
-        path.string());
+        name_of(files));
   }
-  return std::string(source);
+  return source;
 }
 
 }  // namespace
 
-Result<ChatPrompt> ChatPrompt::make(const std::string& model, const Tokenizer& tokenizer,
+Result<ChatPrompt> ChatPrompt::make(const ModelFiles& files, const Tokenizer& tokenizer,
                                     const std::string& template_file) {
-  ONEBEAT_ASSIGN_OR_RETURN(const std::string source, template_source(model, template_file));
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string source, template_source(files, template_file));
   ONEBEAT_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(source));
   ChatOptions options;
   for (const auto& [id, text] : {std::pair(tokenizer.bos(), &options.bos_token),

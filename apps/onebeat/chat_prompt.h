@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "model/formats/model_files.h"
 #include "onebeat/status.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -20,10 +21,10 @@ struct PromptTokens {
 
 class ChatPrompt {
  public:
-  /// Reads the template of a model, a file or a name as in ModelOptions, or `template_file` instead
-  /// of it. `tokenizer` must outlive it. Errors: kUnsupported for a model without a chat template,
-  /// or a template that needs what is not there.
-  static Result<ChatPrompt> make(const std::string& model, const Tokenizer& tokenizer,
+  /// Reads the template of a model that is open, or `template_file` instead of it. `tokenizer` must
+  /// outlive it. Errors: those of read_chat_template(); kUnsupported for a model without a chat
+  /// template, or a template that needs what is not there.
+  static Result<ChatPrompt> make(const ModelFiles& files, const Tokenizer& tokenizer,
                                  const std::string& template_file = {});
 
   /// Asks for thinking or none, of templates that know `enable_thinking`.

@@ -4,8 +4,9 @@
 #include <map>
 
 #include "base/error.h"
-#include "engine/loading/tokenizer_from_gguf.h"
+#include "engine/loading/model_texts.h"
 #include "model/hub/model_cache.h"
+#include "model/model.h"
 #include "onebeat/thread_pool.h"
 
 namespace onebeat::cli {
@@ -40,7 +41,8 @@ EngineOptions engine_options(const ModelOptions& options) {
 
 void add_model_options(CLI::App* command, ModelOptions& options) {
   command
-      ->add_option("-m,--model", options.model, "A .gguf file, or a name that `onebeat pull` knows")
+      ->add_option("-m,--model", options.model,
+                   "A .gguf file, a folder with safetensors, or a name that `onebeat pull` knows")
       ->required();
   command->add_option("--device", options.device, "auto or cpu")->capture_default_str();
   command
@@ -73,16 +75,19 @@ Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options) {
   return Engine::load(path, engine_options(options));
 }
 
+const ModelFiles& LoadedModel::files() const {
+  return engine->model().files();
+}
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
   ONEBEAT_ASSIGN_OR_RETURN(loaded.engine, load_engine(options));
-  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(options.model));
-  ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
-  ONEBEAT_ASSIGN_OR_RETURN(Tokenizer tokenizer, make_tokenizer(file));
+  ONEBEAT_ASSIGN_OR_RETURN(Tokenizer tokenizer, make_tokenizer(loaded.files()));
   loaded.tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   if (loaded.tokenizer->vocabulary_size() > loaded.engine->facts().vocabulary) {
-    return data_loss("{}: the tokenizer has {} tokens, the embedding table {} rows", path.string(),
-                     loaded.tokenizer->vocabulary_size(), loaded.engine->facts().vocabulary);
+    return data_loss("{}: the tokenizer has {} tokens, the embedding table {} rows",
+                     name_of(loaded.files()), loaded.tokenizer->vocabulary_size(),
+                     loaded.engine->facts().vocabulary);
   }
   return loaded;
 }

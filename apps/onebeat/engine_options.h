@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "model/formats/model_files.h"
 #include "onebeat/engine.h"
 #include "text/tokenizer.h"
 
@@ -35,6 +36,8 @@ void add_model_options(CLI::App* command, ModelOptions& options);
 struct LoadedModel {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Tokenizer> tokenizer;
+  /// What both were made from.
+  [[nodiscard]] const ModelFiles& files() const;
 };
 
 /// Loads the engine alone. Errors: those of resolve_model() and Engine::load(); kUnavailable for a

@@ -97,11 +97,10 @@ std::vector<std::int32_t> end_tokens(const Tokenizer& tokenizer) {
 }
 
 Result<std::vector<std::int32_t>> encode_prompt(const GenerateOptions& options,
-                                                const Tokenizer& tokenizer,
-                                                const std::string& text) {
+                                                const LoadedModel& model, const std::string& text) {
+  const Tokenizer& tokenizer = *model.tokenizer;
   if (options.chat) {
-    ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat,
-                             ChatPrompt::make(options.model.model, tokenizer));
+    ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat, ChatPrompt::make(model.files(), tokenizer));
     const ChatMessage message = {"user", text};
     ONEBEAT_ASSIGN_OR_RETURN(PromptTokens prompt, chat.encode(std::span(&message, 1)));
     return std::move(prompt.ids);
@@ -157,8 +156,7 @@ Status run_generate(GenerateOptions options) {
   std::vector<std::vector<std::int32_t>> prompts;
   std::vector<ReplyText> replies;
   for (const std::string& text : texts) {
-    ONEBEAT_ASSIGN_OR_RETURN(std::vector<std::int32_t> prompt,
-                             encode_prompt(options, *model.tokenizer, text));
+    ONEBEAT_ASSIGN_OR_RETURN(std::vector<std::int32_t> prompt, encode_prompt(options, model, text));
     prompts.push_back(std::move(prompt));
     replies.emplace_back(*model.tokenizer, stops, streams, !options.chat);
   }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "commands.h"
-#include "engine/loading/tokenizer_from_gguf.h"
+#include "engine/loading/model_texts.h"
 #include "id_list.h"
 #include "input.h"
 #include "model/hub/model_cache.h"
@@ -36,8 +36,7 @@ struct DetokenizeOptions {
 
 Result<Tokenizer> load_tokenizer(const std::string& model) {
   ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model(model));
-  ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
-  return make_tokenizer(file);
+  return onebeat::load_tokenizer(path);
 }
 
 Result<std::string> read(const Source& source) {
@@ -61,7 +60,9 @@ Status run_detokenize(const DetokenizeOptions& options, const std::vector<std::i
 }
 
 void add_model_option(CLI::App* command, std::string& model) {
-  command->add_option("-m,--model", model, "A .gguf file, or a name that `onebeat pull` knows")
+  command
+      ->add_option("-m,--model", model,
+                   "A .gguf file, a folder with safetensors, or a name that `onebeat pull` knows")
       ->required();
 }
 

@@ -132,17 +132,19 @@ struct ModelFacts {
   std::int64_t kv_bytes_per_token = 0;    ///< K and V of one token in all layers.
 };
 
+class Model;
 class Tokenizer;
 
 /// Computes many requests at once. Whoever calls step() or generate() runs the steps; after start()
 /// a thread of the engine does. All functions may be called from any thread.
 class Engine {
  public:
-  /// Maps the model file (.gguf) and makes everything that generating needs.
-  /// Errors: kNotFound, kUnavailable, kDataLoss or kUnsupported (a file that is missing,
-  /// unreadable, damaged, or of an architecture or quantisation that is not implemented, by name);
-  /// kInvalidArgument or kOutOfRange (an option, with its value and limits); kResourceExhausted (a
-  /// context that the memory does not hold, with the one that it would).
+  /// Maps the model, a .gguf file or a folder with config.json and safetensors weights, and makes
+  /// everything that generating needs. Errors: kNotFound, kUnavailable, kDataLoss or kUnsupported
+  /// (a file that is missing, unreadable, damaged, or of an architecture or quantisation that is
+  /// not implemented, by name); kInvalidArgument or kOutOfRange (an option, with its value and
+  /// limits); kResourceExhausted (a context that the memory does not hold, with the one that it
+  /// would).
   [[nodiscard]] static Result<std::unique_ptr<Engine>> load(const std::filesystem::path& path,
                                                             const EngineOptions& options = {});
   /// Ends what is unfinished (kCancelled).
@@ -185,6 +187,8 @@ class Engine {
   /// Forgets the KV that is kept for reuse.
   void drop_kept_prefixes();
 
+  /// The model behind it, for the tokenizer and the chat template in its files.
+  [[nodiscard]] const Model& model() const;
   [[nodiscard]] const ModelFacts& facts() const;
   [[nodiscard]] EngineCounters counters() const;
   [[nodiscard]] EngineLoad load_now() const;

@@ -202,6 +202,9 @@ void Engine::drop_kept_prefixes() {
   parts_->cache->drop_unused();
 }
 
+const Model& Engine::model() const {
+  return *parts_->model;
+}
 const ModelFacts& Engine::facts() const {
   return parts_->facts;
 }
