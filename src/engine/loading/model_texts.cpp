@@ -58,7 +58,9 @@ Result<std::string> read_chat_template(const fs::path& folder) {
 }  // namespace
 
 Result<Tokenizer> make_tokenizer(const ModelFiles& files) {
-  if (const auto* folder = std::get_if<HfFolder>(&files)) return make_tokenizer(folder->path);
+  if (const auto* folder = std::get_if<HfFolder>(&files)) {
+    return make_tokenizer(folder->path, folder->config.vocabulary);
+  }
   return make_tokenizer(std::get<GgufFile>(files));
 }
 

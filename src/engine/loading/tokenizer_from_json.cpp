@@ -240,6 +240,10 @@ Result<Tokenizer> make_from_root(JsonValue root, const TokenizerHints& hints) {
   }
   spec.add_bos = *begin || (hints.add_bos && spec.bos);
   ONEBEAT_RETURN_IF_ERROR(read_ends(hints, spec));
+  const std::size_t ids =
+      std::max<std::size_t>(spec.tokens.size(), static_cast<std::size_t>(hints.vocabulary));
+  spec.tokens.resize(ids);
+  spec.types.resize(ids, TokenType::kUnused);
   return Tokenizer::make(spec);
 }
 
@@ -290,8 +294,9 @@ Result<Tokenizer> parse_tokenizer_json(std::string_view text, std::string_view n
   return tokenizer;
 }
 
-Result<Tokenizer> make_tokenizer(const fs::path& folder) {
+Result<Tokenizer> make_tokenizer(const fs::path& folder, std::int32_t vocabulary) {
   TokenizerHints hints;
+  hints.vocabulary = vocabulary;
   ONEBEAT_ASSIGN_OR_RETURN(const auto settings, read_beside(folder / "tokenizer_config.json"));
   if (settings) {
     const auto read = [&]() -> Status {

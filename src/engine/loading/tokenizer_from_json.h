@@ -19,6 +19,7 @@ struct TokenizerHints {
   std::string_view eos;                  ///< Text of the token that ends one.
   std::vector<std::int32_t> end_tokens;  ///< Further tokens at which generation ends.
   bool add_bos = false;                  ///< Whether the model expects `bos` before its input.
+  std::int32_t vocabulary = 0;  ///< Ids that the model can give; those without a token are unused.
 };
 
 /// Makes the tokenizer of a tokenizer.json's text; `name` starts the messages. Byte-level BPE with
@@ -31,7 +32,8 @@ struct TokenizerHints {
 
 /// Reads `folder`/tokenizer.json, with what tokenizer_config.json, generation_config.json and
 /// config.json of the folder (if they are there) say about the tokens that begin and end. Errors:
-/// those of MappedFile::open and parse_tokenizer_json.
-[[nodiscard]] Result<Tokenizer> make_tokenizer(const std::filesystem::path& folder);
+/// those of MappedFile::open and parse_tokenizer_json. `vocabulary`: see TokenizerHints.
+[[nodiscard]] Result<Tokenizer> make_tokenizer(const std::filesystem::path& folder,
+                                               std::int32_t vocabulary = 0);
 
 }  // namespace onebeat
