@@ -106,8 +106,8 @@ TEST_F(ModelTexts, AFolderIsRefusedByWhatIsWrongWithIt) {
   expect_refusal({"embed_tokens.weight is [512, 64]", "imply [513, 64]"});
   config("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
   expect_refusal({"lm_head.weight is missing"});
-  config("\"Qwen2ForCausalLM\"", "\"MambaForCausalLM\"");
-  expect_refusal({"config.json", "MambaForCausalLM"});
+  config("\"model_type\": \"qwen2\"", "\"model_type\": \"mamba\"");
+  expect_refusal({"config.json", "mamba"});
   config("\"model_type\": \"qwen2\"", "\"model_type\": \"qwen2\", \"attention_bias\": false");
   expect_refusal({"no bias", "blk.0.attn_q.bias"});
   config("{", "[");
