@@ -11,7 +11,7 @@ grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release && boost_json=libboost-js
 
 build_packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates
-  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libhwy-dev libcli11-dev "$boost_json"
+  libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev libhwy-dev libcli11-dev "$boost_json"
   python3 python3-pip python3-venv # `onebeat pull` fetches models through pip
 )
 test_packages=(libgtest-dev libgmock-dev)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "commands.h"
 #include "interrupt.h"
 #include "model/hub/catalog.h"
+#include "model/hub/hf_pull.h"
 #include "model/hub/model_cache.h"
 #include "model/hub/pull.h"
 #include "output.h"
@@ -52,20 +54,57 @@ class ProgressBar {
   int percent_ = -1;
 };
 
-Status run_pull(const std::string& name) {
+struct PullCommandOptions {
+  std::string name;
+  std::string endpoint;
+};
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+Status run_hf_pull(const PullCommandOptions& options) {
+  ONEBEAT_ASSIGN_OR_RETURN(const HfReference reference, parse_hf_reference(options.name));
+  ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path folder, model_cache_folder());
+  catch_interrupts();
+  ProgressBar bar;
+  HfPullOptions pull;
+  if (const std::string usual = variable("HF_ENDPOINT"); !usual.empty()) pull.endpoint = usual;
+  if (!options.endpoint.empty()) pull.endpoint = options.endpoint;
+  pull.token = variable("HF_TOKEN");
+  pull.progress = [&bar](const PullProgress& progress) {
+    bar.show(progress);
+    return !interrupted();
+  };
+  const Result<std::filesystem::path> path = pull_hf_file(reference, folder, pull);
+  bar.end_line();
+  if (!path.ok() && path.status().code() == StatusCode::kCancelled) {
+    return Status(StatusCode::kCancelled, "stopped; the same command goes on from there");
+  }
+  ONEBEAT_RETURN_IF_ERROR(path.status());
+  return write_output("", fmt::format("{}: {}\n", reference.name(), path->string()));
+}
+
+Status run_pull(const PullCommandOptions& options) {
+  const std::string& name = options.name;
+  if (is_hf_reference(name)) return run_hf_pull(options);
   const CatalogModel* model = find_in_catalog(name);
   if (model == nullptr)
-    return not_found("no model is called '{}'; the known names are: {}", name, catalog_names());
+    return not_found(
+        "no model is called '{}'; the known names are: {}; files of Hugging Face are "
+        "called hf:OWNER/REPO/FILE",
+        name, catalog_names());
   ONEBEAT_ASSIGN_OR_RETURN(const std::filesystem::path folder, model_cache_folder());
 
   catch_interrupts();
   ProgressBar bar;
-  PullOptions options;
-  options.progress = [&bar](const PullProgress& progress) {
+  PullOptions pull;
+  pull.progress = [&bar](const PullProgress& progress) {
     bar.show(progress);
     return !interrupted();
   };
-  const Result<std::filesystem::path> path = pull_model(*model, folder, options);
+  const Result<std::filesystem::path> path = pull_model(*model, folder, pull);
   bar.end_line();
   if (!path.ok() && path.status().code() == StatusCode::kCancelled) {
     return Status(StatusCode::kCancelled, "stopped; nothing was kept");
@@ -108,13 +147,19 @@ Status run_ls(const std::string& format) {
 }  // namespace
 
 void add_pull_command(CLI::App& app, Outcome& outcome) {
-  const auto name = std::make_shared<std::string>();
+  const auto options = std::make_shared<PullCommandOptions>();
   CLI::App* command =
       app.add_subcommand("pull", "Fetches a model into the cache folder and checks it");
-  command->add_option("name", *name, "One of: " + catalog_names())->required();
+  command
+      ->add_option("name", options->name,
+                   "One of: " + catalog_names() + "; or hf:OWNER/REPO/FILE, from Hugging Face")
+      ->required();
+  command->add_option("--endpoint", options->endpoint,
+                      "Server of hf: files; without it HF_ENDPOINT, else https://huggingface.co");
   command->footer(
-      "The folder is $ONEBEAT_CACHE, else $XDG_CACHE_HOME/onebeat, else ~/.cache/onebeat.");
-  command->callback([name, &outcome] { outcome.finish(run_pull(*name)); });
+      "The folder is $ONEBEAT_CACHE, else $XDG_CACHE_HOME/onebeat, else ~/.cache/onebeat. "
+      "HF_TOKEN is the token for private files of Hugging Face.");
+  command->callback([options, &outcome] { outcome.finish(run_pull(*options)); });
 }
 
 void add_ls_command(CLI::App& app, Outcome& outcome) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/hub/catalog.h"
+#include "model/hub/hf_reference.h"
 
 namespace onebeat {
 namespace {
@@ -23,6 +24,32 @@ std::string name_of_file(const std::string& file_name) {
     if (model.file_name == file_name) return std::string(model.name);
   }
   return file_name;
+}
+
+/// What was fetched from repositories: each GGUF file, and each repository with a config.json.
+void add_hf_models(const fs::path& hf, std::vector<CachedModel>& models) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(hf, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    const fs::path& path = entry->path();
+    if (!entry->is_regular_file(ignored) || path.filename().string().starts_with('.')) continue;
+    const bool folder = path.filename() == "config.json" && entry.depth() == 2;
+    if (path.extension() != ".gguf" && !folder) continue;
+    const fs::path model = folder ? path.parent_path() : path;
+    const std::string name = "hf:" + fs::relative(model, hf, ignored).generic_string();
+    std::int64_t size = 0;
+    if (folder) {
+      for (const auto& file : fs::directory_iterator(model, ignored)) {
+        std::error_code vanished;
+        const auto bytes = file.is_regular_file(vanished) ? file.file_size(vanished) : 0;
+        if (!vanished) size += static_cast<std::int64_t>(bytes);
+      }
+    } else {
+      size = static_cast<std::int64_t>(entry->file_size(ignored));
+    }
+    if (!ignored) models.push_back({name, model, size});
+  }
 }
 
 }  // namespace
@@ -59,6 +86,7 @@ Result<std::vector<CachedModel>> list_cached_models(const fs::path& folder) {
     return unavailable("cannot read the model folder {}: {}; ONEBEAT_CACHE names another",
                        folder.string(), error.message());
   }
+  add_hf_models(folder / "hf", models);
   std::sort(models.begin(), models.end(),
             [](const CachedModel& a, const CachedModel& b) { return a.name < b.name; });
   return models;
@@ -76,6 +104,15 @@ Result<fs::path> resolve_model(const std::string& name_or_path) {
     }
     return not_found("model '{}' has not been fetched yet; run: onebeat pull {}", name_or_path,
                      name_or_path);
+  }
+  if (is_hf_reference(name_or_path)) {
+    ONEBEAT_ASSIGN_OR_RETURN(const HfReference reference, parse_hf_reference(name_or_path));
+    ONEBEAT_ASSIGN_OR_RETURN(const fs::path folder, model_cache_folder());
+    fs::path path = reference.path_below(folder);
+    if (fs::exists(path, error)) return path;
+    return not_found("{} has not been fetched yet; run: onebeat pull {}", reference.name(),
+                     reference.file.empty() ? reference.name() + "/FILE, for each of its files"
+                                            : reference.name());
   }
   if (!name_or_path.empty() && fs::exists(name_or_path, error)) return fs::path(name_or_path);
   return not_found("no model '{}': there is no such file or folder, and the known names are: {}",

@@ -29,7 +29,8 @@ struct CachedModel {
     const std::filesystem::path& folder);
 
 /// The path of a model given as a user gives it: a name of the catalogue (which must have been
-/// fetched), or the path of an existing file or folder. A name wins over a file of the same name;
+/// fetched), hf:OWNER/REPO/FILE or, for a repository's folder, hf:OWNER/REPO, or the path of an
+/// existing file or folder. A name wins over a file of the same name;
 /// "./name" means the file. Errors: kNotFound naming what to do; those of model_cache_folder().
 [[nodiscard]] Result<std::filesystem::path> resolve_model(const std::string& name_or_path);
 

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "model/hub/place_file.h"
 #include "model/hub/sha256.h"
 #include "model/hub/subprocess.h"
 
@@ -263,20 +264,6 @@ Status check_disk(const CatalogModel& model, const fs::path& folder) {
   return {};
 }
 
-/// Moves the finished file in so that it is either there whole or not at all, also after a power
-/// cut.
-Status move_into_place(const fs::path& from, const fs::path& to) {
-  const int file = open(from.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file >= 0) {
-    fsync(file);
-    close(file);
-  }
-  std::error_code error;
-  fs::rename(from, to, error);
-  if (error) return unavailable("cannot write {}: {}", to.string(), error.message());
-  return {};
-}
-
 }  // namespace
 
 Result<fs::path> pull_model(const CatalogModel& model, const fs::path& folder,
@@ -300,7 +287,7 @@ Result<fs::path> pull_model(const CatalogModel& model, const fs::path& folder,
   ONEBEAT_RETURN_IF_ERROR(check_disk(model, folder));
   ONEBEAT_RETURN_IF_ERROR(pull.download_and_join());
   ONEBEAT_RETURN_IF_ERROR(pull.verify(pull.joined()));
-  ONEBEAT_RETURN_IF_ERROR(move_into_place(pull.joined(), path));
+  ONEBEAT_RETURN_IF_ERROR(place_file(pull.joined(), path));
   return path;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of a file.
+// Checksums of a file.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,11 @@ namespace onebeat {
 /// bytes done now and then and stops the work by returning false. Errors: kUnavailable if the file
 /// cannot be read, kCancelled.
 [[nodiscard]] Result<std::string> sha256_of_file(
+    const std::filesystem::path& file, const std::function<bool(std::int64_t)>& progress = {});
+
+/// The name that git gives the file's content: the SHA-1 of a short header and the content, as 40
+/// lower-case hexadecimal digits. Errors: as above.
+[[nodiscard]] Result<std::string> git_blob_of_file(
     const std::filesystem::path& file, const std::function<bool(std::int64_t)>& progress = {});
 
 }  // namespace onebeat
