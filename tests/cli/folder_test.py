@@ -59,9 +59,9 @@ class Folders(program.ProgramTest):
         refused(shard, shortened(shard, 8))
         refused("config.json", shortened("config.json", 40))
         refused("tokenizer.json", shortened("tokenizer.json", 400))
-        refused(["config.json", "num_attention_heads"],
-                lambda folder: (folder / "config.json").write_text('{"model_type": "llama", "hidden_size": 64, '
-                                                                   '"num_attention_heads": 100000000000}'))
+        refused(["config.json", "num_hidden_layers"],
+                lambda folder: (folder / "config.json").write_text('{"model_type": "llama", '
+                                                                   '"num_hidden_layers": 100000000000}'))
         self.assert_error(1, "folder", "generate", "-m", MODELS / "qwen2" / "model.safetensors", "-p", "x")
 
 

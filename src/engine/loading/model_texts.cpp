@@ -66,7 +66,10 @@ Result<Tokenizer> make_tokenizer(const ModelFiles& files) {
 
 Result<Tokenizer> load_tokenizer(const fs::path& path) {
   std::error_code error;
-  if (fs::is_directory(path, error)) return make_tokenizer(path);
+  if (fs::is_directory(path, error)) {
+    ONEBEAT_RETURN_IF_ERROR(check_model_folder(path));
+    return make_tokenizer(path);
+  }
   ONEBEAT_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
   return make_tokenizer(file);
 }

@@ -8,9 +8,20 @@
 
 namespace onebeat {
 
+Status check_model_folder(const std::filesystem::path& folder) {
+  for (const char* name : {"config.json", "tokenizer.json"}) {
+    std::error_code error;
+    if (std::filesystem::exists(folder / name, error)) continue;
+    return not_found("{} has no {}; a model's folder has config.json, tokenizer.json and weights",
+                     folder.string(), name);
+  }
+  return {};
+}
+
 Result<ModelFiles> open_model_files(const std::filesystem::path& path) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
+    ONEBEAT_RETURN_IF_ERROR(check_model_folder(path));
     ONEBEAT_ASSIGN_OR_RETURN(HfConfig config, read_hf_config(path));
     ONEBEAT_ASSIGN_OR_RETURN(SafetensorsModel weights, SafetensorsModel::open(path));
     return ModelFiles(HfFolder{path, std::move(config), std::move(weights)});

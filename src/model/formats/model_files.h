@@ -23,9 +23,12 @@ struct HfFolder {
 /// One of the two formats. Moving it keeps the addresses of what was read.
 using ModelFiles = std::variant<GgufFile, HfFolder>;
 
+/// kNotFound if config.json or tokenizer.json is missing; their content is not looked at.
+[[nodiscard]] Status check_model_folder(const std::filesystem::path& folder);
+
 /// Opens a folder with config.json and safetensors weights, or a GGUF file. Errors: those of
-/// read_hf_config and SafetensorsModel::open, or of GgufFile::open; kInvalidArgument for a
-/// .safetensors file, whose folder is wanted.
+/// read_hf_config and SafetensorsModel::open, or of GgufFile::open; kNotFound if a file of the
+/// folder is missing, kInvalidArgument for a .safetensors file, whose folder is wanted.
 [[nodiscard]] Result<ModelFiles> open_model_files(const std::filesystem::path& path);
 
 /// The path that was opened, for messages.

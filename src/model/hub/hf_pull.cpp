@@ -200,9 +200,9 @@ class HfPull {
         url_, part.size(), sink, [&] { return report("download", part.size(), file.size); });
     ONEBEAT_RETURN_IF_ERROR(written);
     ONEBEAT_RETURN_IF_ERROR(answer.status());
-    if (answer->code == 200 || answer->code == 206) return {};
-    // 416: the server has less than we have, so what we have is not its file.
-    if (answer->code == 416) return part.clear();
+    // 416: the file ends where our part does, though the server named it longer; nothing more
+    // comes.
+    if (answer->code == 200 || answer->code == 206 || answer->code == 416) return {};
     return refusal(reference_, options_.endpoint, answer->code);
   }
 
