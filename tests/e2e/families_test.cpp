@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "engine/cpu_runner.h"
+#include "engine/cpu/cpu_runner.h"
 #include "golden_logits.h"
 #include "onebeat/thread_pool.h"
 #include "ops/cpu/isa.h"
