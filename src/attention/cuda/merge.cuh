@@ -9,6 +9,7 @@
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
+#include "attention/cuda/score_scale.cuh"
 
 namespace onebeat::cuda {
 
@@ -18,8 +19,6 @@ struct NoPause {
   __device__ __forceinline__ static void at(std::uint32_t /*place*/) {}
 };
 
-inline constexpr float kLn2 = 0.69314718055994531f;
-inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kMinusInfinity = -__builtin_huge_valf();
 
 /// exp2(x - reference) where both may be -inf.

@@ -15,6 +15,7 @@
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/mma_pass.cuh"
 #include "attention/cuda/ptx.cuh"
+#include "attention/cuda/score_scale.cuh"
 
 namespace onebeat::cuda {
 
@@ -29,11 +30,7 @@ class MmaColumnPass {
 
  public:
   __device__ __forceinline__ MmaColumnPass(const DecodeParams& p, int lane)
-      : soft_cap_(p.soft_cap), lane_(lane) {
-    // With a cap, scores are scaled before it; without, in the exponent.
-    pre_scale_ = p.soft_cap > 0.0f ? 2.0f * kLog2e * p.scale / p.soft_cap : 0.0f;
-    unit_scale_ = p.soft_cap > 0.0f ? kLog2e : p.scale * kLog2e;
-  }
+      : scale_(p), lane_(lane) {}
 
   __device__ __forceinline__ void reset() {
 #pragma unroll
@@ -80,14 +77,12 @@ class MmaColumnPass {
 
   /// Caps and masks the scores of the granule from `token` on.
   __device__ __forceinline__ void shape_scores(const QueryRows<S>& q, std::uint32_t token) {
-    if (soft_cap_ > 0.0f) {
+    if (scale_.caps()) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          // tanh(x) = 1 - 2 / (exp(2x) + 1); the hardware's own tanh is too coarse
-          const float power = ptx::exp2_fast(scores_[b][e] * pre_scale_);
-          scores_[b][e] = soft_cap_ * (1.0f - __fdividef(2.0f, power + 1.0f));
+          scores_[b][e] = scale_.capped(scores_[b][e]);
         }
     }
     if (token >= q.all_low && token + S::kTokens <= q.all_high) return;
@@ -110,7 +105,7 @@ class MmaColumnPass {
 #pragma unroll
       for (int b = 1; b < kBlocks; ++b)
         top[c] = fmaxf(top[c], fmaxf(scores_[b][c], scores_[b][c + 2]));
-      top[c] *= unit_scale_;
+      top[c] *= scale_.unit();
     }
     const bool rose = top[0] > maximum_[0] + kSlack || top[1] > maximum_[1] + kSlack;
     if (__any_sync(~0u, rose)) raise(top);
@@ -121,7 +116,7 @@ class MmaColumnPass {
       for (int b = 0; b < kBlocks; ++b)
 #pragma unroll
         for (int e = c; e < 4; e += 2) {
-          scores_[b][e] = ptx::exp2_fast(fmaf(scores_[b][e], unit_scale_, -reference));
+          scores_[b][e] = ptx::exp2_fast(fmaf(scores_[b][e], scale_.unit(), -reference));
           sum_[c] += scores_[b][e];
         }
     }
@@ -192,7 +187,7 @@ class MmaColumnPass {
   float scores_[kBlocks][4];
   float output_[D / 16][4];
   float maximum_[2], sum_[2];  // base-2 units; this thread's part of the sum
-  float soft_cap_, pre_scale_, unit_scale_;
+  ScoreScale scale_;
   int lane_;
 };
 

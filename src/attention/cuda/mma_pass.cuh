@@ -14,6 +14,7 @@
 #include "attention/cuda/kv_stream.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/ptx.cuh"
+#include "attention/cuda/score_scale.cuh"
 #include "attention/cuda/visible_tokens.cuh"
 
 namespace onebeat::cuda {
@@ -105,12 +106,7 @@ class MmaPass {
   using G = typename S::KvGranule;
 
  public:
-  __device__ __forceinline__ MmaPass(const DecodeParams& p, int lane)
-      : soft_cap_(p.soft_cap), lane_(lane) {
-    // With a cap, scores are scaled before it; without, in the exponent.
-    pre_scale_ = p.soft_cap > 0.0f ? 2.0f * kLog2e * p.scale / p.soft_cap : 0.0f;
-    unit_scale_ = p.soft_cap > 0.0f ? kLog2e : p.scale * kLog2e;
-  }
+  __device__ __forceinline__ MmaPass(const DecodeParams& p, int lane) : scale_(p), lane_(lane) {}
 
   __device__ __forceinline__ void reset() {
 #pragma unroll
@@ -154,14 +150,12 @@ class MmaPass {
 
   /// Caps and masks the scores of the granule from `token` on.
   __device__ __forceinline__ void shape_scores(const QueryRows<S>& q, std::uint32_t token) {
-    if (soft_cap_ > 0.0f) {
+    if (scale_.caps()) {
 #pragma unroll
       for (int j = 0; j < kOctets; ++j)
 #pragma unroll
         for (int e = 0; e < 2 * kHalves; ++e) {
-          // tanh(x) = 1 - 2 / (exp(2x) + 1); the hardware's own tanh is too coarse
-          const float power = ptx::exp2_fast(scores_[j][e] * pre_scale_);
-          scores_[j][e] = soft_cap_ * (1.0f - __fdividef(2.0f, power + 1.0f));
+          scores_[j][e] = scale_.capped(scores_[j][e]);
         }
     }
     if (token >= q.all_low && token + S::kTokens <= q.all_high) return;
@@ -186,7 +180,7 @@ class MmaPass {
         top = fmaxf(top, fmaxf(scores_[j][2 * h], scores_[j][2 * h + 1]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      top = fmaxf(top * unit_scale_, maximum_[h]);
+      top = fmaxf(top * scale_.unit(), maximum_[h]);
       rose |= top > maximum_[h];
       const float reference = top == kMinusInfinity ? 0.0f : top;
       factor[h] = ptx::exp2_fast(maximum_[h] - reference);
@@ -196,7 +190,7 @@ class MmaPass {
       for (int j = 0; j < kOctets; ++j)
 #pragma unroll
         for (int e = 2 * h; e < 2 * h + 2; ++e) {
-          scores_[j][e] = ptx::exp2_fast(fmaf(scores_[j][e], unit_scale_, -reference));
+          scores_[j][e] = ptx::exp2_fast(fmaf(scores_[j][e], scale_.unit(), -reference));
           sum += scores_[j][e];
         }
       sum_[h] = sum_[h] * factor[h] + sum;
@@ -261,7 +255,7 @@ class MmaPass {
   float scores_[kOctets][4];
   float output_[D / 8][4];
   float maximum_[kHalves], sum_[kHalves];  // base-2 units; this thread's part of the sum
-  float soft_cap_, pre_scale_, unit_scale_;
+  ScoreScale scale_;
   int lane_;
 };
 

@@ -12,6 +12,7 @@
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/ptx.cuh"
+#include "attention/cuda/score_scale.cuh"
 #include "attention/cuda/visible_tokens.cuh"
 #include "attention/cuda/wgmma.cuh"
 
@@ -94,12 +95,7 @@ class WgmmaPass {
   static constexpr int kOctets = kTileTokens / 8;
 
  public:
-  __device__ __forceinline__ WgmmaPass(const DecodeParams& p, int lane)
-      : soft_cap_(p.soft_cap), lane_(lane) {
-    // With a cap, scores are scaled before it; without, in the exponent.
-    pre_scale_ = p.soft_cap > 0.0f ? 2.0f * kLog2e * p.scale / p.soft_cap : 0.0f;
-    unit_scale_ = p.soft_cap > 0.0f ? kLog2e : p.scale * kLog2e;
-  }
+  __device__ __forceinline__ WgmmaPass(const DecodeParams& p, int lane) : scale_(p), lane_(lane) {}
 
   __device__ __forceinline__ void reset() {
 #pragma unroll
@@ -142,12 +138,10 @@ class WgmmaPass {
 
   /// Caps and masks the scores of the tile from `token` on.
   __device__ __forceinline__ void shape_scores(const QueryPanels<D>& q, std::uint32_t token) {
-    if (soft_cap_ > 0.0f) {
+    if (scale_.caps()) {
 #pragma unroll
       for (int i = 0; i < kTileTokens / 2; ++i) {
-        // tanh(x) = 1 - 2 / (exp(2x) + 1); the hardware's own tanh is too coarse
-        const float power = ptx::exp2_fast(scores_[i] * pre_scale_);
-        scores_[i] = soft_cap_ * (1.0f - __fdividef(2.0f, power + 1.0f));
+        scores_[i] = scale_.capped(scores_[i]);
       }
     }
     if (token >= q.all_low && token + kTileTokens <= q.all_high) return;
@@ -172,7 +166,7 @@ class WgmmaPass {
         top = fmaxf(top, fmaxf(scores_[4 * j + 2 * h], scores_[4 * j + 2 * h + 1]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      top = fmaxf(top * unit_scale_, maximum_[h]);
+      top = fmaxf(top * scale_.unit(), maximum_[h]);
       rose |= top > maximum_[h];
       const float reference = top == kMinusInfinity ? 0.0f : top;
       factor[h] = ptx::exp2_fast(maximum_[h] - reference);
@@ -180,8 +174,8 @@ class WgmmaPass {
       float sum = 0.0f;
 #pragma unroll
       for (int j = 0; j < kOctets; ++j) {
-        const float x = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h], unit_scale_, -reference));
-        const float y = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h + 1], unit_scale_, -reference));
+        const float x = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h], scale_.unit(), -reference));
+        const float y = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h + 1], scale_.unit(), -reference));
         sum += x + y;
         weights_[j / 2][j % 2 * 2 + h] = ptx::pack_bf16(x, y);
       }
@@ -234,7 +228,7 @@ class WgmmaPass {
   float output_[D / 2];
   std::uint32_t weights_[kTileTokens / 16][4];  // probabilities as bf16
   float maximum_[2], sum_[2];                   // base-2 units; this thread's part of the sum
-  float soft_cap_, pre_scale_, unit_scale_;
+  ScoreScale scale_;
   int lane_;
 };
 
