@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "terminal_text.h"
+
 namespace onebeat::cli {
 
 ReplyText::ReplyText(const Tokenizer& tokenizer, StopStrings stops, bool print, bool continues)
@@ -41,7 +43,8 @@ bool ReplyText::take(const std::string& piece) {
 void ReplyText::show(const std::string& piece) {
   text_ += piece;
   if (!print_ || piece.empty()) return;
-  std::fwrite(piece.data(), 1, piece.size(), stdout);
+  const std::string shown = isatty(STDOUT_FILENO) == 1 ? without_controls(piece) : piece;
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
   std::fflush(stdout);
 }
 

@@ -2,6 +2,7 @@
 #include "chat/chat_session.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include "chat/reply_view.h"
 #include "interrupt.h"
 #include "reply_text.h"
+#include "terminal_text.h"
 
 namespace onebeat::cli {
 
@@ -29,7 +31,8 @@ ChatSession::ChatSession(ChatSettings settings, const LoadedModel& model, ChatPr
 
 Status ChatSession::run() {
   if (reader_.interactive()) {
-    fmt::print("{}: type a message; /help lists the commands\n", model_.engine->facts().name);
+    fmt::print("{}: type a message; /help lists the commands\n",
+               without_controls(model_.engine->facts().name));
   }
   catch_interrupts();
   std::string line;
@@ -70,7 +73,7 @@ Result<bool> ChatSession::reply() {
   if (!prompt.has_value()) return false;
   ONEBEAT_ASSIGN_OR_RETURN(StopStrings stops, StopStrings::make({}));
   ReplyText reply(*model_.tokenizer, std::move(stops), false);
-  ReplyView view(reader_.interactive(), reader_.colours(), prompt->opens_thinking);
+  ReplyView view(isatty(STDOUT_FILENO) == 1, reader_.colours(), prompt->opens_thinking);
   std::size_t shown = 0;
   const auto show_certain = [&] {
     view.append(std::string_view(reply.text()).substr(shown));

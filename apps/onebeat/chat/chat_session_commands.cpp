@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "chat/chat_session.h"
-#include "chat/terminal_text.h"
 #include "input.h"
 #include "output.h"
+#include "terminal_text.h"
 
 namespace onebeat::cli {
 namespace {

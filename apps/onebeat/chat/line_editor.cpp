@@ -12,6 +12,7 @@
 #include <cstdio>
 
 #include "interrupt.h"
+#include "terminal_text.h"
 
 namespace onebeat::cli {
 namespace {
@@ -75,7 +76,7 @@ LineOutcome LineEditor::read(std::string_view prompt, std::size_t prompt_columns
       line = buffer_.text();
       buffer_.start_over(line);
       // The whole line, of which only a part may have been shown.
-      fmt::print("\r{}\x1b[K{}\n", prompt, line);
+      fmt::print("\r{}\x1b[K{}\n", prompt, without_controls(line));
       return LineOutcome::kLine;
     }
     if (event == EditBuffer::Event::kSuspend) terminal.suspend();

@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "chat/terminal_text.h"
+#include "terminal_text.h"
 
 namespace onebeat::cli {
 
