@@ -167,6 +167,7 @@ class Chat(program.ProgramTest):
         terminal.type("Hi.\r")
         terminal.read_until("\x1b[2m" + plain.stdout.split("\n")[0])
         terminal.read_until("\x1b[0m")
+        terminal.read_until("> ")  # Before that the terminal itself would take Ctrl-D.
         terminal.type("\x04")
         self.assertEqual(terminal.exit_status(), 0)
 

@@ -45,7 +45,7 @@ class Terminal:
     def echoes(self):
         return bool(termios.tcgetattr(self.keyboard)[3] & termios.ECHO)
 
-    def read_until(self, wanted, seconds=60):
+    def read_until(self, wanted, seconds=240):
         """What the terminal shows up to `wanted`; what comes behind it is left for the next call."""
         deadline = time.time() + seconds
         while wanted not in self.shown and time.time() < deadline and self._read(1):
@@ -56,7 +56,7 @@ class Terminal:
         self.shown = rest
         return seen
 
-    def exit_status(self, seconds=60):
+    def exit_status(self, seconds=240):
         """Waits for the end; -9 for one that does not come."""
         deadline = time.time() + seconds
         while self.status is None:
