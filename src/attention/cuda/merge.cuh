@@ -9,7 +9,7 @@
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_scale.cuh"
+#include "attention/cuda/score_shape.cuh"
 
 namespace onebeat::cuda {
 

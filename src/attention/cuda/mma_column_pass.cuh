@@ -15,7 +15,7 @@
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/mma_pass.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_scale.cuh"
+#include "attention/cuda/score_shape.cuh"
 
 namespace onebeat::cuda {
 

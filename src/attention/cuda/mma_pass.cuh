@@ -14,8 +14,7 @@
 #include "attention/cuda/kv_stream.cuh"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_scale.cuh"
-#include "attention/cuda/visible_tokens.cuh"
+#include "attention/cuda/score_shape.cuh"
 
 namespace onebeat::cuda {
 

@@ -12,8 +12,7 @@
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/merge.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_scale.cuh"
-#include "attention/cuda/visible_tokens.cuh"
+#include "attention/cuda/score_shape.cuh"
 #include "attention/cuda/wgmma.cuh"
 
 namespace onebeat::cuda {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From products of queries and keys to exponents of 2.
+// What becomes of the products of queries and keys: which of them count (causality, window, chunk),
+// and how they become exponents of 2 (scale, soft cap).
 #pragma once
+
+#include <cstdint>
 
 #include "attention/cuda/decode_params.h"
 #include "attention/cuda/ptx.cuh"
@@ -9,6 +12,28 @@ namespace onebeat::cuda {
 
 inline constexpr float kLn2 = 0.69314718055994531f;
 inline constexpr float kLog2e = 1.4426950408889634f;
+
+/// Query token `token` of a unit's request sees KV tokens [low, high).
+struct VisibleTokens {
+  std::uint32_t low = 0, high = 0;
+
+  template <typename Walk>
+  __device__ __forceinline__ VisibleTokens(const DecodeParams& p, const Walk& unit,
+                                           std::uint32_t token) {
+    const std::uint32_t behind = unit.query_tokens - token;  // its position is len - behind
+    const std::uint32_t position = unit.len >= behind ? unit.len - behind : 0;
+    if (p.window_left >= 0) {
+      const auto window = static_cast<std::uint32_t>(p.window_left);
+      low = position > window ? position - window : 0;
+    }
+    high = p.causal != 0 ? min(position + 1, unit.len) : unit.len;
+    if (p.chunk_tokens != 0) {
+      const std::uint32_t chunk = position / p.chunk_tokens * p.chunk_tokens;
+      low = max(low, chunk);
+      high = min(high, chunk + p.chunk_tokens);
+    }
+  }
+};
 
 /// With a soft cap, scores are scaled before it; without, in the exponent.
 class ScoreScale {
