@@ -86,7 +86,7 @@ TEST(Detokenizer, StopStringsAreFoundWhateverTokensSpellThem) {
   int stopped = 0;
   for (int round = 0; round < 1000; ++round) {
     std::string text;
-    for (unsigned i = random() % 12; i > 0; --i) text += parts[random() % std::size(parts)];
+    for (auto i = random() % 12; i > 0; --i) text += parts[random() % std::size(parts)];
     // In pieces of any length, down to single characters, each encoded for itself.
     std::vector<std::int32_t> ids;
     for (std::size_t at = 0, length = 0; at < text.size(); at += length) {
