@@ -45,27 +45,32 @@ std::uint32_t bits_of_row(const std::byte* masks, std::int64_t row) {
 /// Bit `bit` of each of 32 bytes.
 std::uint32_t gather_bits(const std::byte* bytes, int bit) {
   std::uint32_t bits = 0;
-  for (int i = 0; i < kQuantBlock; ++i) {
-    bits |= (std::to_integer<std::uint32_t>(bytes[i]) >> bit & 1) << i;
+  for (int i = 0; i < kQuantBlock; i += 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, bytes + i, sizeof(eight));
+    // The product moves the lowest bit of byte n to bit n of the highest byte.
+    eight = (eight >> bit & 0x0101010101010101) * 0x0102040810204080 >> 56;
+    bits |= static_cast<std::uint32_t>(eight) << i;
   }
   return bits;
 }
 
 /// One row's block of 32, for row `row` of a group at `out`.
-void pack_small_block(WeightType type, const std::byte* block, std::int64_t row, std::byte* out) {
-  const PanelShape shape = panel_shape(type);
+template <WeightType kType>
+void pack_small_block(const std::byte* block, std::int64_t row, std::byte* out) {
+  constexpr PanelShape shape = panel_shape(kType);
   std::byte* numbers = out + shape.integer_bytes + 64 * shape.extra_bits;
   const std::int64_t count = shape.number_bytes / 32;
   for (std::int64_t i = 0; i < count; ++i)
     std::memcpy(numbers + 32 * i + 2 * row, block + 2 * i, 2);
   block += 2 * count;
-  if (type == WeightType::kQ8_0) {
+  if constexpr (kType == WeightType::kQ8_0) {
     for (std::int64_t v = 0; v < 8; ++v) {
       store_word(out, v, row, load_word(block + 4 * v) ^ 0x80808080u);
     }
     return;
   }
-  if (shape.extra_bits == 1) {
+  if constexpr (shape.extra_bits == 1) {
     store_bits(out + shape.integer_bytes, row, load_word(block));
     block += 4;
   }
@@ -95,9 +100,10 @@ void unpack_scale_and_minimum(const std::byte* packed, int g, std::byte& scale,
 }
 
 /// One row's block of 256, for row `row` of 8 groups whose head is at `out`.
-void pack_large_block(WeightType type, const std::byte* block, std::int64_t row, std::byte* out) {
-  const PanelShape shape = panel_shape(type);
-  const bool six = type == WeightType::kQ6_K;
+template <WeightType kType>
+void pack_large_block(const std::byte* block, std::int64_t row, std::byte* out) {
+  constexpr PanelShape shape = panel_shape(kType);
+  constexpr bool six = kType == WeightType::kQ6_K;
   for (std::int64_t i = 0; i < shape.head_bytes / 32; ++i) {
     std::memcpy(out + 32 * i + 2 * row, block + (six ? 208 : 2 * i), 2);
   }
@@ -161,29 +167,89 @@ GroupNumbers numbers_of(WeightType type, const std::byte* panel, std::int64_t gr
   return found;
 }
 
+/// A group of 16 rows, register by register: what is written lies together.
+template <WeightType kType>
+void pack_whole_group(const std::byte* rows, std::int64_t row_bytes, std::byte* out) {
+  constexpr PanelShape shape = panel_shape(kType);
+  constexpr std::int64_t numbers = shape.number_bytes / 32;
+  const std::byte* integers = rows + 2 * numbers;
+  if constexpr (shape.extra_bits == 1) {
+    std::uint64_t masks[8] = {};
+    for (std::int64_t r = 0; r < kPanelRows; ++r) {
+      const std::uint64_t bits = load_word(integers + r * row_bytes);
+      for (int v = 0; v < 8; ++v) masks[v] |= (bits >> (4 * v) & 15) << (4 * r);
+    }
+    std::memcpy(out + shape.integer_bytes, masks, sizeof(masks));
+    integers += sizeof(Word);
+  }
+  for (std::int64_t v = 0; v < shape.integer_bytes / 64; ++v) {
+    const std::byte* from = integers + 4 * v;
+    Word words[kPanelRows];
+    for (std::int64_t r = 0; r < kPanelRows; ++r) words[r] = load_word(from + r * row_bytes);
+    if constexpr (kType == WeightType::kQ8_0) {
+      for (Word& word : words) word ^= 0x80808080u;
+    }
+    std::memcpy(out + 64 * v, words, sizeof(words));
+  }
+  out += shape.integer_bytes + 64 * shape.extra_bits;
+  for (std::int64_t i = 0; i < numbers; ++i) {
+    for (std::int64_t r = 0; r < kPanelRows; ++r) {
+      std::memcpy(out + 32 * i + 2 * r, rows + r * row_bytes + 2 * i, 2);
+    }
+  }
+}
+
+/// Panels of one type: what depends on it is decided once.
+template <WeightType kType>
+void pack_panel_of(const WeightView& weight, std::int64_t index, std::byte* out) {
+  constexpr PanelShape shape = panel_shape(kType);
+  constexpr bool large = block_elements(kType) == kLargeQuantBlock;
+  constexpr std::int64_t step =
+      large ? 8 * shape.group_bytes() + shape.head_bytes : shape.group_bytes();
+  const std::int64_t block = block_bytes(kType);
+  const std::int64_t count = std::min(kPanelRows, weight.rows - index * kPanelRows);
+  const std::byte* rows = weight.row(index * kPanelRows);
+  if ((large && shape.extra_bits != 0) || count < kPanelRows) {  // bits are added one by one
+    std::memset(out, 0, static_cast<std::size_t>(panel_bytes(kType, weight.cols)));
+  }
+  const std::int64_t row_bytes = weight.row_bytes();
+  const std::int64_t blocks = weight.cols / block_elements(kType);
+  for (std::int64_t b = 0; b < blocks; ++b, out += step, rows += block) {
+    if constexpr (!large) {
+      if (count == kPanelRows) {
+        pack_whole_group<kType>(rows, row_bytes, out);
+        continue;
+      }
+    }
+    for (std::int64_t r = 0; r < count; ++r) {
+      if constexpr (large) {
+        pack_large_block<kType>(rows + r * row_bytes, r, out);
+      } else {
+        pack_small_block<kType>(rows + r * row_bytes, r, out);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void pack_panel(const WeightView& weight, std::int64_t index, std::byte* out) {
   ONEBEAT_CHECK(weight.layout == WeightLayout::kRows && block_elements(weight.type) > 1);
-  const PanelShape shape = panel_shape(weight.type);
-  const std::int64_t block = block_bytes(weight.type);
-  const std::int64_t count = std::min(kPanelRows, weight.rows - index * kPanelRows);
-  const std::byte* rows = weight.row(index * kPanelRows);
-  if (shape.extra_bits != 0 || count < kPanelRows) {  // bits are added one by one
-    std::memset(out, 0, static_cast<std::size_t>(panel_bytes(weight.type, weight.cols)));
-  }
-  const bool large = block_elements(weight.type) == kLargeQuantBlock;
-  const std::int64_t step =
-      large ? 8 * shape.group_bytes() + shape.head_bytes : shape.group_bytes();
-  const std::int64_t blocks = weight.cols / block_elements(weight.type);
-  for (std::int64_t b = 0; b < blocks; ++b, out += step, rows += block) {
-    for (std::int64_t r = 0; r < count; ++r) {
-      if (large) {
-        pack_large_block(weight.type, rows + r * weight.row_bytes(), r, out);
-      } else {
-        pack_small_block(weight.type, rows + r * weight.row_bytes(), r, out);
-      }
-    }
+  switch (weight.type) {
+#define ONEBEAT_PACK(type) \
+  case WeightType::type:   \
+    return pack_panel_of<WeightType::type>(weight, index, out);
+    ONEBEAT_PACK(kQ8_0)
+    ONEBEAT_PACK(kQ4_0)
+    ONEBEAT_PACK(kQ4_1)
+    ONEBEAT_PACK(kQ5_0)
+    ONEBEAT_PACK(kQ5_1)
+    ONEBEAT_PACK(kQ4_K)
+    ONEBEAT_PACK(kQ5_K)
+    ONEBEAT_PACK(kQ6_K)
+#undef ONEBEAT_PACK
+    default:
+      ONEBEAT_CHECK(false);
   }
 }
 
