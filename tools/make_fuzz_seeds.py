@@ -67,6 +67,24 @@ def chat(template, messages):
     return (SEEDS.parent / "golden" / "chat" / f"{template}.jinja").read_bytes() + b"\0" + json.dumps(messages).encode()
 
 
+def safetensors(tensors, metadata=None):
+    """`tensors`: (name, type, shape, bytes)."""
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, kind, shape, raw in tensors:
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    out = json.dumps(header).encode()
+    out += b" " * (-len(out) % 8)
+    return struct.pack("<Q", len(out)) + out + data
+
+
+def config(model_type, **values):
+    """The input of hf_config_fuzz."""
+    usual = {"num_hidden_layers": 4, "hidden_size": 64, "intermediate_size": 128, "vocab_size": 512, "num_attention_heads": 4,
+             "max_position_embeddings": 256, "eos_token_id": [1, 2]}
+    return json.dumps({"model_type": model_type} | usual | values).encode()
+
+
 def main():
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " Yes? "}, {"role": "user", "content": "\u00e9\n"}]
     system = [{"role": "system", "content": "Be brief."}] + turns
@@ -90,6 +108,16 @@ def main():
         "spm_fuzz/scores": spm("abab  <b> \u65e5\n".encode(), [(0, 1), (2, 0), (5, 2)], [(2, b"<b>"), (3, b"  ")],
                                [0.0] * 262 + [-1.0, -3.0, -2.0, 0.0, 0.0], parse=1),
         "spm_fuzz/unknown": spm(b"a\xff b \xe2\x96", [(0, 2), (2, 1)], [(0, b"xy")], with_bytes=0, prefix=1),
+        "safetensors_fuzz/three": safetensors(
+            [("a", "F32", [2, 1], bytes(8)), ("b.c", "BF16", [3], bytes(6)), ("empty", "F16", [0, 4], b"")], {"format": "pt"}),
+        "hf_config_fuzz/llama3": config("llama", rope_scaling={
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64}, num_key_value_heads=2),
+        "hf_config_fuzz/qwen3": config("qwen3", use_sliding_window=True, sliding_window=16, max_window_layers=2, head_dim=32),
+        "hf_config_fuzz/gemma3": config("gemma3_text", num_key_value_heads=1, head_dim=32, query_pre_attn_scalar=32,
+                                        layer_types=["sliding_attention"] * 3 + ["full_attention"], sliding_window=8,
+                                        rope_parameters={"full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+                                                         "sliding_attention": {"rope_theta": 1e4}}),
         "chat_template_fuzz/smollm2": chat("smollm2", turns),
         "chat_template_fuzz/gemma3": chat("gemma3", system),
         "chat_template_fuzz/mistral_v3": chat("mistral_v3", call),

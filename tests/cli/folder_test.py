@@ -64,6 +64,70 @@ class Folders(program.ProgramTest):
                                                                    '"num_hidden_layers": 100000000000}'))
         self.assert_error(1, "folder", "generate", "-m", MODELS / "qwen2" / "model.safetensors", "-p", "x")
 
+    def test_hostile_headers(self):
+        folder = self.folder / "model"
+        shutil.copytree(MODELS / "qwen2", folder)
+        path = folder / "model.safetensors"
+        whole = path.read_bytes()
+        size = int.from_bytes(whole[:8], "little")
+        header, data = json.loads(whole[8:8 + size]), whole[8 + size:]
+        norm, table = "model.norm.weight", "model.embed_tokens.weight"
+
+        def refused(words, text, data=data, place="model.safetensors"):
+            text = text.encode()
+            text += b" " * (-len(text) % 8)  # as the format's own writer does
+            path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+            self.assert_error(1, [place, words], "generate", "-m", folder, "-p", "x")
+
+        def changed(name, **values):
+            return json.dumps(header | {name: header[name] | values})
+
+        begin, end = header[norm]["data_offsets"]
+        self.assertEqual(header[norm]["shape"], [64])
+        refused("belong to no tensor", json.dumps(header), data + b"12345678")
+        refused("truncated", json.dumps(header), data[:-2])
+        refused("extents", changed(norm, shape=[2**62, 2**62]))
+        refused("element 0", changed(norm, shape=[-64]))
+        refused("element 0", changed(norm, shape=[64.5]))
+        refused("JSON", changed(norm, shape=[float("nan")]))
+        refused("limit is 8", changed(norm, shape=[64] + 8 * [1]))
+        refused("I64", changed(norm, dtype="I64"))
+        refused("F8_E4M3", changed(norm, dtype="F8_E4M3"))
+        refused("not before it", changed(norm, data_offsets=[end, begin]))
+        refused("overlaps", changed(norm, data_offsets=header[table]["data_offsets"], shape=header[table]["shape"]))
+        twice = json.dumps(header)[:-1] + f', "{norm}": {json.dumps(header[norm])}}}'
+        refused(norm, twice)
+        refused("JSON", "{" * 100)
+        path.write_bytes((2**63).to_bytes(8, "little") + whole[8:])
+        self.assert_error(1, ["model.safetensors", str(2**63), "limit"], "generate", "-m", folder, "-p", "x")
+        others = {name: entry for name, entry in header.items() if name != norm}
+        refused("missing", json.dumps(others | {"model.norm.other": header[norm]}), place=norm)
+
+    def test_an_index_that_leaves_the_folder(self):
+        folder = self.folder / "model"
+        shutil.copytree(MODELS / "llama", folder)
+        path = folder / "model.safetensors.index.json"
+        index = json.loads(path.read_text())
+        tensor = sorted(index["weight_map"])[0]
+        for place in ["../model.safetensors", "/etc/passwd", "..", "", "a/b.safetensors", "x\u0000.safetensors", 7,
+                      ".safetensors", "model.bin"]:
+            with self.subTest(place):
+                path.write_text(json.dumps(index | {"weight_map": index["weight_map"] | {tensor: place}}))
+                self.assert_error(1, [path.name], "generate", "-m", folder, "-p", "x")
+        # A tensor in another shard than the index says, or in none.
+        shards = sorted(set(index["weight_map"].values()))
+        other = next(shard for shard in shards if shard != index["weight_map"][tensor])
+        path.write_text(json.dumps(index | {"weight_map": index["weight_map"] | {tensor: other}}))
+        self.assert_error(1, [tensor, other], "generate", "-m", folder, "-p", "x")
+
+    def test_a_context_larger_than_memory_says_what_would_fit(self):
+        folder = self.folder / "model"
+        shutil.copytree(MODELS / "llama", folder)
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 2000000000}))
+        self.assert_error(1, ["2000000000 tokens", "would fit"], "generate", "-m", folder, "-p", "x", "--context",
+                          "2000000000")
+
 
 if __name__ == "__main__":
     if not MODELS.is_dir():
