@@ -2,6 +2,7 @@
 // The messages of a chat.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,7 +20,9 @@ class Conversation {
 
   [[nodiscard]] std::span<const ChatMessage> messages() const { return messages_; }
   /// Messages but the system's.
-  [[nodiscard]] std::size_t turns() const { return messages_.size() - first(); }
+  [[nodiscard]] std::size_t turns() const {
+    return messages_.size() - static_cast<std::size_t>(first());
+  }
   /// The system message; empty: none.
   [[nodiscard]] std::string_view system() const;
   /// Changes it and keeps the others.

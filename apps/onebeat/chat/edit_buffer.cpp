@@ -122,8 +122,12 @@ void EditBuffer::control(char byte) {
 }
 
 void EditBuffer::insert(std::string_view bytes) {
-  text_.insert(cursor_, bytes);
-  cursor_ += bytes.size();
+  // Not insert(): GCC 12 warns of what is inside it.
+  const std::string rest = text_.substr(cursor_);
+  text_.resize(cursor_);
+  text_.append(bytes);
+  cursor_ = text_.size();
+  text_.append(rest);
 }
 
 void EditBuffer::erase(std::size_t begin, std::size_t end) {
