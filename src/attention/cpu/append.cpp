@@ -31,6 +31,14 @@ void store_row(const KernelTable& kernels, KvType type, const float* from, void*
   }
 }
 
+void fetch_row(KvType type, const void* base, std::int64_t offset, std::int32_t dim) {
+  constexpr std::int64_t kLine = 64;
+  const auto* row = static_cast<const char*>(base) + offset * size_of(type);
+  for (std::int64_t at = 0; at < std::int64_t{dim} * size_of(type); at += kLine) {
+    __builtin_prefetch(row + at, 1);
+  }
+}
+
 }  // namespace
 }  // namespace cpu
 
@@ -60,15 +68,21 @@ Status append_kv(const AppendLaunch& launch, ThreadPool& pool) {
         faults.fetch_or(kFaultSlot, std::memory_order_relaxed);
         continue;
       }
+      const std::int64_t k_token = page * kv.k_page_stride + offset * kv.k_token_stride;
+      const std::int64_t v_token = page * kv.v_page_stride + offset * kv.v_token_stride;
+      // Each head's row lies far from the others. Stores wait one after the other; asked for at
+      // once, the rows arrive together.
+      for (std::int32_t head = 0; head < kv.num_kv_heads; ++head) {
+        fetch_row(kv.type, kv.k, k_token + head * kv.k_head_stride, kv.head_dim);
+        fetch_row(kv.type, kv.v, v_token + head * kv.v_head_stride, kv.head_dim_v);
+      }
       for (std::int32_t head = 0; head < kv.num_kv_heads; ++head) {
         store_row(*kernels, kv.type,
                   launch.k.data + token * launch.k.token_stride + head * launch.k.head_stride, kv.k,
-                  page * kv.k_page_stride + offset * kv.k_token_stride + head * kv.k_head_stride,
-                  kv.head_dim);
+                  k_token + head * kv.k_head_stride, kv.head_dim);
         store_row(*kernels, kv.type,
                   launch.v.data + token * launch.v.token_stride + head * launch.v.head_stride, kv.v,
-                  page * kv.v_page_stride + offset * kv.v_token_stride + head * kv.v_head_stride,
-                  kv.head_dim_v);
+                  v_token + head * kv.v_head_stride, kv.head_dim_v);
       }
     }
   });

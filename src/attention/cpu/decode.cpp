@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executes a plan's bytes. Threads claim workers; a worker walks its segments, one step of KV
 // tokens ahead of itself, so that the memory of the next step is on its way, across segments and
-// requests.
+// requests, and at its end into the worker that the thread is likely to run next.
 //
 // 1. A segment that is a whole unit writes the output. A partial one writes its slot, then raises
 // the arrival counter
@@ -90,20 +90,31 @@ class WorkerRun {
         tile_(tile_context, workspace, nodes) {}
 
   std::uint32_t run(std::uint32_t worker) {
-    if (context_.plan.workers()[worker].stamp != context_.plan.header().stamp)
-      return faults_ |= kFaultPlan;
+    if (!is_stamped(worker)) return faults_ |= kFaultPlan;
     worker_ = worker;
     StepWalk walk(context_, worker);
     SegmentStep steps[2];
     bool more = walk.next(steps[0], faults_);
     for (int at = 0; more; at ^= 1) {
       more = walk.next(steps[at ^ 1], faults_);
-      do_step(steps[at], more ? &steps[at ^ 1].step : nullptr);
+      const bool fetch = more || first_step(worker + 1, steps[at ^ 1]);
+      do_step(steps[at], fetch ? &steps[at ^ 1].step : nullptr);
     }
     return faults_;
   }
 
  private:
+  bool is_stamped(std::uint32_t worker) const {
+    return context_.plan.workers()[worker].stamp == context_.plan.header().stamp;
+  }
+
+  /// What `worker` begins with, if it has work; only its memory is asked for.
+  bool first_step(std::uint32_t worker, SegmentStep& out) const {
+    std::uint32_t faults = 0;  // reported by who runs that worker
+    return worker < context_.plan.header().workers_active && is_stamped(worker) &&
+           StepWalk(context_, worker).next(out, faults);
+  }
+
   bool invariant() const { return geometry_.invariant_chunk_tokens > 0; }
 
   ChunkRange request_chunks(std::uint32_t request) const {
@@ -310,16 +321,17 @@ Status execute_decode(const PlanView& plan, const AttentionLaunch& launch,
 
   const TileContext tile_context{&geometry, &launch, kernels};
   std::atomic<std::uint32_t> faults{0};
-  pool.parallel_for(plan.header().workers_active, 1,
-                    [&](std::int64_t begin, std::int64_t end, int thread) {
-                      WorkerRun run(context, tile_context, pool.workspace(thread, bytes), nodes);
-                      for (std::int64_t i = begin; i < end; ++i) {
-                        const auto worker =
-                            seams.order != nullptr ? seams.order[i] : static_cast<std::uint32_t>(i);
-                        const std::uint32_t found = run.run(worker);
-                        if (found != 0) faults.fetch_or(found, std::memory_order_relaxed);
-                      }
-                    });
+  // Shares: a thread's next worker is the one after, whose memory run() has asked for.
+  pool.parallel_shares(
+      plan.header().workers_active, 1, [&](std::int64_t begin, std::int64_t end, int thread) {
+        WorkerRun run(context, tile_context, pool.workspace(thread, bytes), nodes);
+        for (std::int64_t i = begin; i < end; ++i) {
+          const auto worker =
+              seams.order != nullptr ? seams.order[i] : static_cast<std::uint32_t>(i);
+          const std::uint32_t found = run.run(worker);
+          if (found != 0) faults.fetch_or(found, std::memory_order_relaxed);
+        }
+      });
   return report_faults(faults.load(), *kernels, launch.report);
 }
 
