@@ -40,6 +40,7 @@ def main():
     C.llama_backend_init()
     model_params = C.llama_model_default_params()
     model_params.repack_tensors = True
+    model_params.use_mmap = False
     model = C.llama_model_load_from_file(path.encode(), model_params)
     params = C.llama_context_default_params()
     params.n_ctx = max(4096, requests * (number + tokens))
