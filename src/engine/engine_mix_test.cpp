@@ -135,7 +135,8 @@ TEST(SameBits, Gemma3WithWideWindows) {
   expect_same_bits_in_any_company(WideWindowModel().path(), 8000);
 }
 
-/// In the normal mode attention is divided by what else is in the step.
+/// What every mode must hold, on any device: without batch invariance attention may be divided by
+/// what else is in the step.
 TEST(Company, GreedyTokensAreThoseAloneUpToANarrowMargin) {
   const TinyModelFile file;
   MixFacts facts;
