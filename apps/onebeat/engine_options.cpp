@@ -31,7 +31,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   if (options.kv_type == "f32") chosen.kv_type = KvType::kF32;
   if (options.kv_type == "f16") chosen.kv_type = KvType::kF16;
   if (options.kv_type == "bf16") chosen.kv_type = KvType::kBF16;
-  for (const CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni}) {
+  for (const CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (options.isa == to_string(isa)) chosen.isa = isa;
   }
   return chosen;
@@ -57,7 +57,7 @@ void add_model_options(CLI::App* command, ModelOptions& options) {
   command
       ->add_option("--isa", options.isa,
                    "Instruction set of the matrix products; auto: the best there is")
-      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512vnni"}))
+      ->check(CLI::IsMember({"auto", "portable", "avx2", "avx512vnni", "amx"}))
       ->capture_default_str();
   command
       ->add_option("--threads", options.threads,

@@ -112,18 +112,22 @@ Status CpuLayerOps::rms_norm_heads(Buffer x, std::span<const float> gain) {
   return Status();
 }
 
+LinearOptions CpuLayerOps::linear_options() const {
+  return {parts_.mode, parts_.isa, parts_.batch_invariant};
+}
+
 Status CpuLayerOps::linear(Buffer x, std::initializer_list<Product> products) {
   ONEBEAT_CHECK(products.size() <= kMostProducts);
   std::array<LinearPart, kMostProducts> parts;
   std::size_t count = 0;
   for (const Product& product : products)
     parts[count++] = part_of(*product.weight, view(product.out), false);
-  return onebeat::linear(view(x), {parts.data(), count}, {parts_.mode, parts_.isa}, pool_);
+  return onebeat::linear(view(x), {parts.data(), count}, linear_options(), pool_);
 }
 
 Status CpuLayerOps::linear_add(Buffer x, const LinearWeight& weight, Buffer out) {
   const LinearPart part = part_of(weight, view(out), true);
-  return onebeat::linear(view(x), {&part, 1}, {parts_.mode, parts_.isa}, pool_);
+  return onebeat::linear(view(x), {&part, 1}, linear_options(), pool_);
 }
 
 Status CpuLayerOps::rope(std::int32_t layer) {

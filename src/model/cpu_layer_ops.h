@@ -12,6 +12,7 @@
 #include "onebeat/attention.h"
 #include "onebeat/compute.h"
 #include "onebeat/thread_pool.h"
+#include "ops/linear.h"
 
 namespace onebeat {
 
@@ -37,6 +38,7 @@ struct CpuLayerOpsParts {
   std::int64_t max_output_rows = 0;  ///< Most rows whose logits are wanted.
   ComputeMode mode = ComputeMode::kAuto;
   CpuIsa isa = CpuIsa::kPortable;
+  bool batch_invariant = false;               ///< A token's bits do not depend on its company.
   std::vector<AttentionGeometry> geometries;  ///< Of each class.
   std::vector<AttentionScratch> scratch;      ///< Of each class.
   std::vector<KvPool> kv;                     ///< Of each layer.
@@ -75,6 +77,7 @@ class CpuLayerOps final : public LayerOps {
   CpuLayerOps(const ModelConfig& config, CpuLayerOpsParts parts, ThreadPool& pool)
       : config_(config), parts_(std::move(parts)), pool_(pool) {}
   [[nodiscard]] Matrix view(Buffer buffer) const;
+  [[nodiscard]] LinearOptions linear_options() const;
   /// Attention of `count` rows from `first` on, without pages and score options.
   [[nodiscard]] AttentionLaunch attention_rows(std::int64_t first, std::int64_t count) const;
   /// The cosines and sines of a class for the rows of the pass.

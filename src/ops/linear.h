@@ -22,11 +22,14 @@ struct LinearPart {
 struct LinearOptions {
   ComputeMode mode = ComputeMode::kAuto;
   CpuIsa isa = CpuIsa::kPortable;  ///< Which kernels run; supports(isa) must hold.
+  /// A token's bits do not depend on how many tokens there are. Only with isa kAmx and mode kAuto
+  /// does it cost anything; all else is so anyway.
+  bool batch_invariant = false;
 };
 
 /// Applies several matrices to the same input: the input is quantised once, and the threads share
-/// all rows. Every element is summed in one order, whatever the number of tokens, parts and
-/// threads, so a token's bits do not depend on its company. Outputs must not overlap each other or
+/// all rows. Every element is summed in one order, whatever the number of parts and threads, and,
+/// see LinearOptions::batch_invariant, of tokens. Outputs must not overlap each other or
 /// `x`. Errors: kResourceExhausted without working memory. Requires: shapes that fit (a fault of
 /// the caller otherwise).
 [[nodiscard]] Status linear(ConstMatrix x, std::span<const LinearPart> parts,

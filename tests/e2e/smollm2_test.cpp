@@ -14,6 +14,7 @@
 #include "onebeat/engine.h"
 #include "onebeat/thread_pool.h"
 #include "ops/cpu/isa.h"
+#include "ops/weight_packer.h"
 
 namespace onebeat {
 namespace {

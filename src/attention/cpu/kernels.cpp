@@ -473,6 +473,7 @@ HWY_AFTER_NAMESPACE();
 
 #include "attention/cpu/kernels_amx.h"
 #include "base/error.h"
+#include "device/amx.h"
 
 namespace onebeat {
 namespace cpu {

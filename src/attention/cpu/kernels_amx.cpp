@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both products of attention on tiles of bf16 with sums in fp32. The processor multiplies a tile
-// of 16 rows x 32 numbers with one of 32 x 16, whose numbers lie in pairs (2k, 2k + 1).
+// Both products of attention on tiles of bf16 with sums in fp32.
 //
 // scores^T = K q^T: 16 tokens of the cache are the first factor as they lie in memory; queries are
 // arranged once per query tile. A column of the result is a query row, so maxima and sums need no
@@ -13,49 +12,18 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <limits>
 
+#include "device/amx_tiles_inl.h"
+
 namespace onebeat::cpu {
 namespace {
 
-#define ONEBEAT_AMX \
-  __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
-#define ONEBEAT_AMX_INLINE ONEBEAT_AMX __attribute__((always_inline)) inline
-
-constexpr int kTile = 16;  // Rows of a tile, and its columns of 4 bytes.
-constexpr int kTileBytes = 1024;
 constexpr int kDims = 32;  // Numbers of a tile's row.
 constexpr int kBlocks = kStepTokens / kTile;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-// Of every tile: 16 rows of 64 bytes. 0 to 3 are sums, 4 and 5 first factors, 6 and 7 second ones.
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1;
-  std::uint8_t start_row = 0;
-  std::uint8_t reserved[14] = {};
-  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr TileConfig kTileConfig;
-
-// The upper 16 bits of two vectors, as pairs: `low` in the lower halves.
-ONEBEAT_AMX_INLINE __m512i upper_halves(__m512 low, __m512 high) {
-  const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low), 16),
-                         _mm512_and_si512(_mm512_castps_si512(high), mask));
-}
-
-// The nearest number with nothing but zeros in its lower 16 bits (as an fp32 number).
-ONEBEAT_AMX_INLINE __m512 rounded(__m512 x) {
-  const __m512i half = _mm512_set1_epi32(0x8000);
-  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-  return _mm512_castsi512_ps(
-      _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper));
-}
 
 // Two vectors as pairs of bf16, `low` in the lower halves: the nearest, and what is left of it.
 ONEBEAT_AMX_INLINE void split(__m512 low, __m512 high, __m512i& upper, __m512i& rest) {
@@ -99,17 +67,11 @@ struct Split {
 ONEBEAT_AMX_INLINE Split split_f16(const std::uint16_t* from) {
   const __m512 a = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   const __m512 b = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 16)));
-  // The upper halves of 16 + 16 numbers of 4 bytes.
-  const __m512i places =
-      _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
-                       25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-  const auto pack = [&](__m512 low, __m512 high) ONEBEAT_AMX {
-    return _mm512_permutex2var_epi16(_mm512_castps_si512(low), places, _mm512_castps_si512(high));
-  };
   const __m512 upper_a = rounded(a);
   const __m512 upper_b = rounded(b);
   // fp16 has so few digits that what is left is exact.
-  return {pack(upper_a, upper_b), pack(_mm512_sub_ps(a, upper_a), _mm512_sub_ps(b, upper_b))};
+  return {upper_halves_in_order(upper_a, upper_b),
+          upper_halves_in_order(_mm512_sub_ps(a, upper_a), _mm512_sub_ps(b, upper_b))};
 }
 
 // Lines of the next step's rows, from a core's memory requests the pace of their use.
@@ -288,37 +250,6 @@ ONEBEAT_AMX void weigh_rows(const StepInput& in, int first_row, float* scores, f
   _mm512_store_ps(factors, factor);
 }
 
-// Transposes 16 x 16 numbers of 4 bytes.
-ONEBEAT_AMX_INLINE void transpose(__m512i (&x)[16], std::byte* to) {
-  __m512i y[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 2) {
-    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
-    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; i += 4) {
-    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
-    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
-    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
-    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    y[i] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88);
-    y[i + 4] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
-    y[i + 8] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88);
-    y[i + 12] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm512_storeu_si512(to + i * 64, _mm512_shuffle_i32x4(y[i], y[i + 8], 0x88));
-    _mm512_storeu_si512(to + (i + 4) * 64, _mm512_shuffle_i32x4(y[i + 4], y[i + 12], 0x88));
-    _mm512_storeu_si512(to + (i + 8) * 64, _mm512_shuffle_i32x4(y[i], y[i + 8], 0xdd));
-    _mm512_storeu_si512(to + (i + 12) * 64, _mm512_shuffle_i32x4(y[i + 4], y[i + 12], 0xdd));
-  }
-}
-
 // weights[token][16 rows] as first factors: for each half of the step the upper bits, then what is
 // left of them.
 ONEBEAT_AMX void arrange_weights(const float* weights, std::byte* to) {
@@ -410,22 +341,6 @@ ONEBEAT_AMX void attend(const StepInput& in) {
 
 }  // namespace
 
-bool amx_usable() {
-  // Registers of this size need the system's permission, given to the process once.
-  constexpr long kRequestPermission = 0x1023;
-  constexpr long kTileData = 18;
-  static const bool usable = [] {
-    const bool supported = __builtin_cpu_supports("avx512f") &&
-                           __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    std::uint32_t a = 7, b = 0, c = 0, d = 0;
-    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-    const bool tiles = (d >> 24 & 1) != 0 && (d >> 22 & 1) != 0;
-    return supported && tiles && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  }();
-  return usable;
-}
-
 // For each 16 rows and each 32 columns two tiles, the upper bits and what is left of them: row i
 // has columns 2i and 2i + 1 of all 16 query rows.
 ONEBEAT_AMX void amx_arrange_queries(const float* q, std::int32_t rows, std::int32_t dim,
@@ -468,9 +383,6 @@ void amx_attend_bf16(const StepInput& in) {
 
 namespace onebeat::cpu {
 
-bool amx_usable() {
-  return false;
-}
 void amx_arrange_queries(const float*, std::int32_t, std::int32_t, void*) {}
 void amx_attend_f16(const StepInput&) {}
 void amx_attend_bf16(const StepInput&) {}

@@ -7,10 +7,6 @@
 
 namespace onebeat::cpu {
 
-/// Whether the processor has AMX for bf16 and the system lets this process use it; asks the system
-/// for its permission at the first call.
-[[nodiscard]] bool amx_usable();
-
 /// Whether this step is worth tiles, and of a shape that they take.
 [[nodiscard]] constexpr bool amx_takes(std::int32_t rows, std::int32_t dim, std::int32_t dim_v) {
   return rows > 8 && dim % 32 == 0 && dim_v % 32 == 0;

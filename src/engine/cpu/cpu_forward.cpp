@@ -58,6 +58,7 @@ Result<std::unique_ptr<CpuForward>> CpuForward::create(const Model& model,
   parts.max_output_rows = options.max_output_rows;
   parts.mode = options.mode;
   parts.isa = options.isa;
+  parts.batch_invariant = options.batch_invariant;
   parts.kv = forward->storage_->layers();
   for (std::size_t c = 0; c < forward->classes_.size(); ++c) {
     ClassMemory& memory = forward->classes_[c];

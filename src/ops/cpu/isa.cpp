@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/cpu/isa.h"
 
+#include "device/amx.h"
+
 namespace onebeat {
 
 std::string_view to_string(CpuIsa isa) {
@@ -11,6 +13,8 @@ std::string_view to_string(CpuIsa isa) {
       return "avx2";
     case CpuIsa::kAvx512Vnni:
       return "avx512vnni";
+    case CpuIsa::kAmx:
+      return "amx";
   }
   return "unknown";
 }
@@ -31,6 +35,8 @@ bool supports(CpuIsa isa) {
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vnni") && supports(CpuIsa::kAvx2);
+    case CpuIsa::kAmx:
+      return amx_usable() && supports(CpuIsa::kAvx512Vnni);
 #endif
     default:
       return false;
@@ -39,7 +45,7 @@ bool supports(CpuIsa isa) {
 
 std::vector<CpuIsa> supported_isas() {
   std::vector<CpuIsa> found;
-  for (CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni}) {
+  for (CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx}) {
     if (supports(isa)) found.push_back(isa);
   }
   return found;

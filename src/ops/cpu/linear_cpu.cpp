@@ -11,6 +11,7 @@
 #include "ops/cpu/packed_blocks.h"
 #include "ops/cpu/panel/panel_activations.h"
 #include "ops/cpu/panel/panel_layout.h"
+#include "ops/cpu/tile/linear_tiles.h"
 #include "ops/linear.h"
 
 namespace onebeat {
@@ -123,14 +124,6 @@ void multiply_expanded(ConstMatrix x, const DotTask& chunk, const LinearKernels&
   }
 }
 
-void add_bias(const LinearPart& part, std::int64_t row_begin, std::int64_t row_end) {
-  if (part.bias == nullptr) return;
-  for (std::int64_t t = 0; t < part.out.rows; ++t) {
-    float* out = part.out.row(t);
-    for (std::int64_t r = row_begin; r < row_end; ++r) out[r] += part.bias[r];
-  }
-}
-
 void check_shapes(ConstMatrix x, std::span<const LinearPart> parts, const LinearOptions& options) {
   ONEBEAT_CHECK(supports(options.isa));
   for (const LinearPart& part : parts) {
@@ -143,10 +136,19 @@ void check_shapes(ConstMatrix x, std::span<const LinearPart> parts, const Linear
 
 }  // namespace
 
+void add_bias(const LinearPart& part, IndexRange tokens, IndexRange rows) {
+  if (part.bias == nullptr) return;
+  for (std::int64_t t = tokens.begin; t < tokens.end; ++t) {
+    float* out = part.out.row(t);
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) out[r] += part.bias[r];
+  }
+}
+
 Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOptions& options,
               ThreadPool& pool) {
   check_shapes(x, parts, options);
   if (x.rows == 0) return Status();
+  if (tiles_pay(x, parts, options)) return linear_with_tiles(x, parts, pool);
   const LinearKernels& kernels = linear_kernels(options.isa);
 
   // Working memory: thread 0 keeps the quantised input for all, and everybody some expanded rows.
@@ -202,7 +204,7 @@ Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOpti
           pool.workspace(thread, static_cast<std::size_t>(before + expanded_bytes)).data() + before;
       multiply_expanded(x, chunk, kernels, reinterpret_cast<float*>(rows));
     }
-    add_bias(*part, chunk.row_begin, chunk.row_end);
+    add_bias(*part, {0, x.rows}, {chunk.row_begin, chunk.row_end});
   });
   return Status();
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "onebeat/compute.h"
+#include "ops/linear.h"
 #include "ops/weight.h"
 
 namespace onebeat {
@@ -53,10 +54,18 @@ struct LinearKernels {
                   std::int64_t x_stride) = nullptr;
 };
 
+/// Places [begin, end).
+struct IndexRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+/// Adds the part's bias, if it has one, to some tokens and rows of its output.
+void add_bias(const LinearPart& part, IndexRange tokens, IndexRange rows);
+
 /// Requires: supports(isa).
 [[nodiscard]] const LinearKernels& linear_kernels(CpuIsa isa);
 
-/// The tables, each in its own file.
+/// The tables, each in its own file; kAmx has that of kAvx512Vnni, and tiles beside it.
 extern const LinearKernels kPortableLinearKernels;
 extern const LinearKernels kAvx2LinearKernels;
 extern const LinearKernels kAvx512VnniLinearKernels;

@@ -157,7 +157,7 @@ const LinearKernels& linear_kernels(CpuIsa isa) {
   ONEBEAT_CHECK(supports(isa));
 #if ONEBEAT_X86
   if (isa == CpuIsa::kAvx2) return kAvx2LinearKernels;
-  if (isa == CpuIsa::kAvx512Vnni) return kAvx512VnniLinearKernels;
+  if (isa == CpuIsa::kAvx512Vnni || isa == CpuIsa::kAmx) return kAvx512VnniLinearKernels;
 #endif
   return kPortableLinearKernels;
 }

@@ -62,7 +62,7 @@ TEST(PanelLayout, ExpandsToTheBitsOfTheFile) {
 class PanelProductTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (linear_kernels(best_isa()).dot_panels == nullptr) {
+    if (!supports(CpuIsa::kAvx512Vnni)) {
       GTEST_SKIP() << "this machine has no kernels for repacked weights";
     }
     pool_ = ThreadPool::create(2).value();
@@ -73,7 +73,7 @@ class PanelProductTest : public testing::Test {
                            std::numeric_limits<float>::quiet_NaN());
     const LinearPart part = {
         weight, nullptr, {out.data(), tokens, weight.rows, weight.rows}, false};
-    const LinearOptions options = {ComputeMode::kAuto, best_isa()};
+    const LinearOptions options = {ComputeMode::kAuto, CpuIsa::kAvx512Vnni};
     EXPECT_TRUE(
         linear({x.data(), tokens, weight.cols, weight.cols}, {&part, 1}, options, *pool_).ok());
     return out;
@@ -187,7 +187,7 @@ TEST_F(PanelProductTest, ExtremesOfTheFormats) {
 }
 
 TEST_F(PanelProductTest, ThePackerKeepsValuesAndLeavesWhatDoesNotPay) {
-  WeightPacker packer({ComputeMode::kAuto, best_isa()}, *pool_);
+  WeightPacker packer({ComputeMode::kAuto, CpuIsa::kAvx512Vnni}, *pool_);
   for (const WeightType type : kTypes) {
     const RandomWeights weights = random_weights(type, 100, 512, 9);
     const WeightView packed = packer.pack(weights.view).value();
@@ -195,14 +195,14 @@ TEST_F(PanelProductTest, ThePackerKeepsValuesAndLeavesWhatDoesNotPay) {
     const std::int32_t tokens[] = {0, 15, 16, 99};
     std::vector<float> found(4 * 512);
     std::vector<float> expected(4 * 512);
-    ASSERT_TRUE(embed_tokens(packed, tokens, best_isa(), {found.data(), 4, 512, 512}).ok());
+    ASSERT_TRUE(embed_tokens(packed, tokens, CpuIsa::kAvx512Vnni, {found.data(), 4, 512, 512}).ok());
     ASSERT_TRUE(
-        embed_tokens(weights.view, tokens, best_isa(), {expected.data(), 4, 512, 512}).ok());
+        embed_tokens(weights.view, tokens, CpuIsa::kAvx512Vnni, {expected.data(), 4, 512, 512}).ok());
     EXPECT_EQ(found, expected) << to_string(type);
   }
   const RandomWeights floats = random_weights(WeightType::kF32, 64, 64, 1);
   EXPECT_EQ(packer.pack(floats.view).value().bytes, floats.view.bytes);
-  WeightPacker exact({ComputeMode::kF32, best_isa()}, *pool_);
+  WeightPacker exact({ComputeMode::kF32, CpuIsa::kAvx512Vnni}, *pool_);
   const RandomWeights nibbles = random_weights(WeightType::kQ4_1, 64, 64, 1);
   EXPECT_EQ(exact.pack(nibbles.view).value().bytes, nibbles.view.bytes);
 }
