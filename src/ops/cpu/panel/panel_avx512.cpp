@@ -82,9 +82,10 @@ struct PanelOut {
   bool add;
 };
 
+/// `fetch`: ask for what lies kAhead, as the first to read this panel should.
 template <WeightType kType, int kTokens>
-ONEBEAT_AVX512 void dot_panel(const std::byte* panel, std::int64_t cols, const std::byte* x,
-                              std::int64_t x_row_bytes, const PanelOut& to) {
+ONEBEAT_AVX512 void dot_panel(const std::byte* panel, std::int64_t cols, bool fetch,
+                              const std::byte* x, std::int64_t x_row_bytes, const PanelOut& to) {
   constexpr PanelShape kShape = panel_shape(kType);
   Sums<kTokens> sums;
   for (int t = 0; t < kTokens; ++t) sums.products[t] = sums.offsets[t] = _mm512_setzero_ps();
@@ -96,7 +97,7 @@ ONEBEAT_AVX512 void dot_panel(const std::byte* panel, std::int64_t cols, const s
         panel += kShape.head_bytes;
       }
     }
-    if constexpr (kTokens == 1) {
+    if (fetch) {
       for (std::int64_t line = 0; line < kShape.group_bytes(); line += 64) {
         _mm_prefetch(reinterpret_cast<const char*>(panel + kAhead + line), _MM_HINT_T0);
       }
@@ -127,16 +128,16 @@ ONEBEAT_AVX512 void dot_all_panels(const DotTask& task, const std::byte* x) {
     };
     std::int64_t t = 0;
     for (; t + 8 <= task.tokens; t += 8) {
-      dot_panel<kType, 8>(panel, cols, x + t * x_row_bytes, x_row_bytes, to(t));
+      dot_panel<kType, 8>(panel, cols, t == 0, x + t * x_row_bytes, x_row_bytes, to(t));
     }
     for (; t + 4 <= task.tokens; t += 4) {
-      dot_panel<kType, 4>(panel, cols, x + t * x_row_bytes, x_row_bytes, to(t));
+      dot_panel<kType, 4>(panel, cols, t == 0, x + t * x_row_bytes, x_row_bytes, to(t));
     }
     for (; t + 2 <= task.tokens; t += 2) {
-      dot_panel<kType, 2>(panel, cols, x + t * x_row_bytes, x_row_bytes, to(t));
+      dot_panel<kType, 2>(panel, cols, t == 0, x + t * x_row_bytes, x_row_bytes, to(t));
     }
     if (t < task.tokens) {
-      dot_panel<kType, 1>(panel, cols, x + t * x_row_bytes, x_row_bytes, to(t));
+      dot_panel<kType, 1>(panel, cols, t == 0, x + t * x_row_bytes, x_row_bytes, to(t));
     }
   }
 }
