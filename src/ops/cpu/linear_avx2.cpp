@@ -13,6 +13,7 @@
 #include "ops/cpu/half.h"
 #include "ops/cpu/linear_kernels.h"
 #include "ops/cpu/packed_blocks.h"
+#include "ops/cpu/panel/panel_kernels.h"
 
 #define ONEBEAT_AVX2 ONEBEAT_TARGET("avx2,fma,f16c")
 
@@ -215,14 +216,9 @@ void dot_f32(const DotTask& task, const float* row, const float* x, std::int64_t
 
 }  // namespace
 
-const LinearKernels kAvx2LinearKernels = {CpuIsa::kAvx2,
-                                          activation_row_bytes,
-                                          quantize_activations,
-                                          dot_quantized,
-                                          nullptr,
-                                          nullptr,
-                                          expand_row,
-                                          dot_f32};
+const LinearKernels kAvx2LinearKernels = {
+    CpuIsa::kAvx2,           activation_row_bytes, quantize_activations, dot_quantized,
+    quantize_panel_row_avx2, dot_panels_avx2,      expand_row,           dot_f32};
 
 }  // namespace onebeat
 #endif  // ONEBEAT_X86

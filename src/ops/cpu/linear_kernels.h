@@ -65,7 +65,8 @@ void add_bias(const LinearPart& part, IndexRange tokens, IndexRange rows);
 /// Requires: supports(isa).
 [[nodiscard]] const LinearKernels& linear_kernels(CpuIsa isa);
 
-/// The tables, each in its own file; kAmx has that of kAvx512Vnni, and tiles beside it.
+/// The tables, each in the file of its instruction set; kAmx has that of kAvx512Vnni, and
+/// tiles beside it.
 extern const LinearKernels kPortableLinearKernels;
 extern const LinearKernels kAvx2LinearKernels;
 extern const LinearKernels kAvx512VnniLinearKernels;

@@ -68,7 +68,7 @@ ONEBEAT_AVX512 inline void accumulate(const GroupWeights& weights, const std::by
     }
     sums.products[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(weights.scale[0], d),
                                        sums.products[t]);
-    if constexpr (has_offset(kType)) {
+    if constexpr (panel_has_offset(kType)) {
       sums.offsets[t] = _mm512_fmadd_ps(weights.offset, _mm512_set1_ps(a.s), sums.offsets[t]);
     }
   }
@@ -108,7 +108,7 @@ ONEBEAT_AVX512 void dot_panel(const std::byte* panel, std::int64_t cols, bool fe
   for (int t = 0; t < kTokens; ++t) {
     float* out = to.out + t * to.stride;
     __m512 sum = sums.products[t];
-    if constexpr (has_offset(kType)) sum = _mm512_add_ps(sum, sums.offsets[t]);
+    if constexpr (panel_has_offset(kType)) sum = _mm512_add_ps(sum, sums.offsets[t]);
     if (to.add) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(to.rows, out));
     _mm512_mask_storeu_ps(out, to.rows, sum);
   }
@@ -144,7 +144,7 @@ ONEBEAT_AVX512 void dot_all_panels(const DotTask& task, const std::byte* x) {
 
 }  // namespace
 
-ONEBEAT_AVX512 void quantize_panel_row(const float* x, std::int64_t cols, std::byte* out) {
+ONEBEAT_AVX512 void quantize_panel_row_avx512(const float* x, std::int64_t cols, std::byte* out) {
   auto* numbers = reinterpret_cast<PanelActivation*>(out + cols);
   auto* q = reinterpret_cast<__m128i*>(out);
   for (std::int64_t b = 0; b < cols / kQuantBlock; ++b, x += kQuantBlock, q += 2) {
@@ -163,27 +163,9 @@ ONEBEAT_AVX512 void quantize_panel_row(const float* x, std::int64_t cols, std::b
   }
 }
 
-void dot_panels(const DotTask& task, const std::byte* x) {
-  switch (task.weight.type) {
-    case WeightType::kQ8_0:
-      return dot_all_panels<WeightType::kQ8_0>(task, x);
-    case WeightType::kQ4_0:
-      return dot_all_panels<WeightType::kQ4_0>(task, x);
-    case WeightType::kQ4_1:
-      return dot_all_panels<WeightType::kQ4_1>(task, x);
-    case WeightType::kQ5_0:
-      return dot_all_panels<WeightType::kQ5_0>(task, x);
-    case WeightType::kQ5_1:
-      return dot_all_panels<WeightType::kQ5_1>(task, x);
-    case WeightType::kQ4_K:
-      return dot_all_panels<WeightType::kQ4_K>(task, x);
-    case WeightType::kQ5_K:
-      return dot_all_panels<WeightType::kQ5_K>(task, x);
-    case WeightType::kQ6_K:
-      return dot_all_panels<WeightType::kQ6_K>(task, x);
-    default:
-      return;
-  }
+void dot_panels_avx512(const DotTask& task, const std::byte* x) {
+  for_panel_type(task.weight.type,
+                 [&](auto type) { dot_all_panels<decltype(type)::kType>(task, x); });
 }
 
 }  // namespace onebeat

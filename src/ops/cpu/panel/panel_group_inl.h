@@ -22,11 +22,6 @@ struct GroupWeights {
   __m512 offset;
 };
 
-constexpr bool has_offset(WeightType type) {
-  return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ4_K ||
-         type == WeightType::kQ5_K;
-}
-
 ONEBEAT_AVX512 inline __m512 load_halves(const std::byte* halves) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves)));
 }
@@ -58,7 +53,7 @@ ONEBEAT_AVX512 inline void load_numbers(const std::byte* head, const std::byte* 
                       _mm512_set1_ps(-0.0f));
   } else {
     weights.scale[0] = load_halves(numbers);
-    if constexpr (has_offset(kType)) weights.offset = load_halves(numbers + 32);
+    if constexpr (panel_has_offset(kType)) weights.offset = load_halves(numbers + 32);
   }
 }
 

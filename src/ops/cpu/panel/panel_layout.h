@@ -82,6 +82,43 @@ struct PanelShape {
   }
 }
 
+/// Whether weights are d*q + m, not d*q alone.
+[[nodiscard]] constexpr bool panel_has_offset(WeightType type) {
+  return type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ4_K ||
+         type == WeightType::kQ5_K;
+}
+
+/// A type as a type, for templates.
+template <WeightType kTheType>
+struct PanelType {
+  static constexpr WeightType kType = kTheType;
+};
+
+/// Calls `body` with the PanelType of `type`. Requires: block_elements(type) > 1.
+template <typename Body>
+void for_panel_type(WeightType type, Body&& body) {
+  switch (type) {
+    case WeightType::kQ8_0:
+      return body(PanelType<WeightType::kQ8_0>());
+    case WeightType::kQ4_0:
+      return body(PanelType<WeightType::kQ4_0>());
+    case WeightType::kQ4_1:
+      return body(PanelType<WeightType::kQ4_1>());
+    case WeightType::kQ5_0:
+      return body(PanelType<WeightType::kQ5_0>());
+    case WeightType::kQ5_1:
+      return body(PanelType<WeightType::kQ5_1>());
+    case WeightType::kQ4_K:
+      return body(PanelType<WeightType::kQ4_K>());
+    case WeightType::kQ5_K:
+      return body(PanelType<WeightType::kQ5_K>());
+    case WeightType::kQ6_K:
+      return body(PanelType<WeightType::kQ6_K>());
+    default:
+      return;
+  }
+}
+
 /// Bytes of one panel of `cols` columns, and of a whole matrix.
 [[nodiscard]] constexpr std::int64_t panel_bytes(WeightType type, std::int64_t cols) {
   const PanelShape shape = panel_shape(type);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
@@ -59,21 +60,23 @@ TEST(PanelLayout, ExpandsToTheBitsOfTheFile) {
   }
 }
 
-class PanelProductTest : public testing::Test {
+class PanelProductTest : public testing::TestWithParam<CpuIsa> {
  protected:
   void SetUp() override {
-    if (!supports(CpuIsa::kAvx512Vnni)) {
-      GTEST_SKIP() << "this machine has no kernels for repacked weights";
-    }
+    if (!supports(GetParam())) GTEST_SKIP() << "this machine has no " << to_string(GetParam());
     pool_ = ThreadPool::create(2).value();
   }
   std::vector<float> multiply(const WeightView& weight, const std::vector<float>& x,
                               std::int64_t tokens) {
+    return multiply_with(GetParam(), weight, x, tokens);
+  }
+  std::vector<float> multiply_with(CpuIsa isa, const WeightView& weight,
+                                   const std::vector<float>& x, std::int64_t tokens) {
     std::vector<float> out(static_cast<std::size_t>(tokens * weight.rows),
                            std::numeric_limits<float>::quiet_NaN());
     const LinearPart part = {
         weight, nullptr, {out.data(), tokens, weight.rows, weight.rows}, false};
-    const LinearOptions options = {ComputeMode::kAuto, CpuIsa::kAvx512Vnni};
+    const LinearOptions options = {ComputeMode::kAuto, isa, true};
     EXPECT_TRUE(
         linear({x.data(), tokens, weight.cols, weight.cols}, {&part, 1}, options, *pool_).ok());
     return out;
@@ -104,7 +107,7 @@ std::vector<double> as_quantized(const std::vector<float>& x) {
   return values;
 }
 
-TEST_F(PanelProductTest, AgreesWithDoubles) {
+TEST_P(PanelProductTest, AgreesWithDoubles) {
   for (const WeightType type : kTypes) {
     for (const std::int64_t rows : {16, 33, 150}) {
       for (const std::int64_t tokens : {1, 2, 3, 4, 7, 8, 16, 21, 35}) {
@@ -133,7 +136,7 @@ TEST_F(PanelProductTest, AgreesWithDoubles) {
   }
 }
 
-TEST_F(PanelProductTest, ATokensBitsDoNotDependOnItsCompany) {
+TEST_P(PanelProductTest, ATokensBitsDoNotDependOnItsCompany) {
   for (const WeightType type : kTypes) {
     constexpr std::int64_t kRows = 70;
     constexpr std::int64_t kCols = 768;
@@ -154,7 +157,21 @@ TEST_F(PanelProductTest, ATokensBitsDoNotDependOnItsCompany) {
   }
 }
 
-TEST_F(PanelProductTest, ExtremesOfTheFormats) {
+TEST_P(PanelProductTest, EveryInstructionSetGivesTheSameBits) {
+  if (!supports(best_isa()) || best_isa() < CpuIsa::kAvx512Vnni) {
+    GTEST_SKIP() << "this machine has one instruction set for repacked weights";
+  }
+  for (const WeightType type : kTypes) {
+    const RandomWeights weights = random_weights(type, 50, 768, 37);
+    const Packed packed(weights.view);
+    const std::vector<float> x = random_floats(39 * 768, 41);
+    EXPECT_EQ(multiply_with(GetParam(), packed.view, x, 39),
+              multiply_with(CpuIsa::kAvx512Vnni, packed.view, x, 39))
+        << to_string(type);
+  }
+}
+
+TEST_P(PanelProductTest, ExtremesOfTheFormats) {
   // All stored bits alike, all activations at the largest integer: the integer products' limits.
   for (const WeightType type : kTypes) {
     for (const int byte : {0x00, 0x7f, 0x80, 0xff}) {
@@ -186,8 +203,8 @@ TEST_F(PanelProductTest, ExtremesOfTheFormats) {
   }
 }
 
-TEST_F(PanelProductTest, ThePackerKeepsValuesAndLeavesWhatDoesNotPay) {
-  WeightPacker packer({ComputeMode::kAuto, CpuIsa::kAvx512Vnni}, *pool_);
+TEST_P(PanelProductTest, ThePackerKeepsValuesAndLeavesWhatDoesNotPay) {
+  WeightPacker packer({ComputeMode::kAuto, GetParam()}, *pool_);
   for (const WeightType type : kTypes) {
     const RandomWeights weights = random_weights(type, 100, 512, 9);
     const WeightView packed = packer.pack(weights.view).value();
@@ -195,17 +212,23 @@ TEST_F(PanelProductTest, ThePackerKeepsValuesAndLeavesWhatDoesNotPay) {
     const std::int32_t tokens[] = {0, 15, 16, 99};
     std::vector<float> found(4 * 512);
     std::vector<float> expected(4 * 512);
-    ASSERT_TRUE(embed_tokens(packed, tokens, CpuIsa::kAvx512Vnni, {found.data(), 4, 512, 512}).ok());
+    ASSERT_TRUE(embed_tokens(packed, tokens, GetParam(), {found.data(), 4, 512, 512}).ok());
     ASSERT_TRUE(
-        embed_tokens(weights.view, tokens, CpuIsa::kAvx512Vnni, {expected.data(), 4, 512, 512}).ok());
+        embed_tokens(weights.view, tokens, GetParam(), {expected.data(), 4, 512, 512}).ok());
     EXPECT_EQ(found, expected) << to_string(type);
   }
   const RandomWeights floats = random_weights(WeightType::kF32, 64, 64, 1);
   EXPECT_EQ(packer.pack(floats.view).value().bytes, floats.view.bytes);
-  WeightPacker exact({ComputeMode::kF32, CpuIsa::kAvx512Vnni}, *pool_);
+  WeightPacker exact({ComputeMode::kF32, GetParam()}, *pool_);
   const RandomWeights nibbles = random_weights(WeightType::kQ4_1, 64, 64, 1);
   EXPECT_EQ(exact.pack(nibbles.view).value().bytes, nibbles.view.bytes);
 }
+
+INSTANTIATE_TEST_SUITE_P(Isa, PanelProductTest,
+                         testing::Values(CpuIsa::kAvx2, CpuIsa::kAvx512Vnni, CpuIsa::kAmx),
+                         [](const testing::TestParamInfo<CpuIsa>& isa) {
+                           return std::string(to_string(isa.param));
+                         });
 
 }  // namespace
 }  // namespace onebeat

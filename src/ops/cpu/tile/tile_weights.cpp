@@ -45,8 +45,9 @@ ONEBEAT_AMX void expand_panel(const std::byte* panel, std::int64_t first, std::i
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const __m512 scale = weights.scale[kType == WeightType::kQ6_K ? half : 0];
-      const __m512 base = has_offset(kType) ? _mm512_fnmadd_ps(scale, raise, weights.offset)
-                                            : _mm512_fnmadd_ps(scale, raise, _mm512_setzero_ps());
+      const __m512 base = panel_has_offset(kType)
+                              ? _mm512_fnmadd_ps(scale, raise, weights.offset)
+                              : _mm512_fnmadd_ps(scale, raise, _mm512_setzero_ps());
 #pragma GCC unroll 4
       for (int v = 4 * half; v < 4 * half + 4; ++v) {
         const __m512i words = weights.columns[v];
@@ -106,9 +107,6 @@ ONEBEAT_AMX void expand_rows(const WeightView& weight, std::int64_t row, std::in
 
 void expand_tiles(const WeightView& weight, std::int64_t row, std::int64_t first,
                   std::int64_t count, std::byte* to) {
-  const auto panel = [&] {
-    return weight.bytes + row / kPanelRows * panel_bytes(weight.type, weight.cols);
-  };
   switch (weight.type) {
     case WeightType::kF32:
       return expand_rows<WeightType::kF32>(weight, row, first, count, to);
@@ -116,23 +114,12 @@ void expand_tiles(const WeightView& weight, std::int64_t row, std::int64_t first
       return expand_rows<WeightType::kF16>(weight, row, first, count, to);
     case WeightType::kBF16:
       return expand_rows<WeightType::kBF16>(weight, row, first, count, to);
-    case WeightType::kQ8_0:
-      return expand_panel<WeightType::kQ8_0>(panel(), first, count, to);
-    case WeightType::kQ4_0:
-      return expand_panel<WeightType::kQ4_0>(panel(), first, count, to);
-    case WeightType::kQ4_1:
-      return expand_panel<WeightType::kQ4_1>(panel(), first, count, to);
-    case WeightType::kQ5_0:
-      return expand_panel<WeightType::kQ5_0>(panel(), first, count, to);
-    case WeightType::kQ5_1:
-      return expand_panel<WeightType::kQ5_1>(panel(), first, count, to);
-    case WeightType::kQ4_K:
-      return expand_panel<WeightType::kQ4_K>(panel(), first, count, to);
-    case WeightType::kQ5_K:
-      return expand_panel<WeightType::kQ5_K>(panel(), first, count, to);
-    case WeightType::kQ6_K:
-      return expand_panel<WeightType::kQ6_K>(panel(), first, count, to);
+    default:
+      break;
   }
+  const std::byte* panel = weight.bytes + row / kPanelRows * panel_bytes(weight.type, weight.cols);
+  for_panel_type(weight.type,
+                 [&](auto type) { expand_panel<decltype(type)::kType>(panel, first, count, to); });
 }
 
 }  // namespace onebeat
