@@ -14,7 +14,6 @@
 #include "onebeat/engine.h"
 #include "onebeat/thread_pool.h"
 #include "ops/cpu/isa.h"
-#include "ops/weight_packer.h"
 
 namespace onebeat {
 namespace {
@@ -201,21 +200,19 @@ TEST_F(SmolLm2Test, ChunksThreadsAndCacheTypesGiveTheSameReply) {
   for (const testing::GoldenPrompt& golden : golden_)
     prompt.insert(prompt.end(), golden.ids.begin(), golden.ids.end());
   ASSERT_GT(prompt.size(), 150u);
-  const auto reply = [&](std::int32_t chunk, int threads, bool batch_invariant) {
+  const auto reply = [&](std::int32_t chunk, int threads) {
     EngineOptions options;
     options.prefill_chunk = chunk;
-    options.batch_invariant = batch_invariant;
     options.threads = threads;
     GenerateRequest request;
     request.prompt = prompt;
     request.max_tokens = 24;
     return load(options)->generate(request).value().tokens;
   };
-  const auto expected = reply(256, 1, false);
-  EXPECT_EQ(reply(256, 2, false), expected);
-  EXPECT_EQ(reply(256, 5, false), expected);
-  // Otherwise long chunks and short ones may take different kernels.
-  EXPECT_EQ(reply(7, 2, true), reply(256, 1, true));
+  const auto expected = reply(256, 1);
+  EXPECT_EQ(reply(256, 2), expected);
+  EXPECT_EQ(reply(256, 5), expected);
+  EXPECT_EQ(reply(7, 2), expected);
 }
 
 TEST_F(SmolLm2Test, RefusesBadRequestsByName) {
