@@ -42,8 +42,9 @@ struct TableRow {
   PreparePeer shape{};
   bool live = false;
   double us = 0;
-  double mb = 0;       // written
-  double copy_us = 0;  // a copy of as many bytes in a graph
+  double chained_us = 0;  // with programmatic dependent launch
+  double mb = 0;          // written
+  double copy_us = 0;     // a copy of as many bytes in a graph
 };
 
 /// Microseconds per call of `enqueue`, `calls` of them in one graph.
@@ -270,9 +271,12 @@ Result<TableRow> PrepareBench::measure_table(const PreparePeer& shape, bool live
       (live ? live_pages : shape.requests * pages) * (shape.window ? 2 : 1);
   row.mb = static_cast<double>(entries) * 4e-6;
   const int calls = row.mb > 50 ? 5 : row.mb > 5 ? 20 : 100;
-  ONEBEAT_ASSIGN_OR_RETURN(row.us, time_in_graph(stream(), calls, [&](cudaStream_t s) {
-                             return preparer.prepare(step, {}, s);
-                           }));
+  for (const bool chained : {false, true}) {
+    ONEBEAT_ASSIGN_OR_RETURN((chained ? row.chained_us : row.us),
+                             time_in_graph(stream(), calls, [&](cudaStream_t s) {
+                               return preparer.prepare(step, {nullptr, chained}, s);
+                             }));
+  }
   ONEBEAT_ASSIGN_OR_RETURN(row.copy_us, time_in_graph(stream(), calls, [&](cudaStream_t s) {
                              return cuda_status(cudaMemcpyAsync(tables, map,
                                                                 static_cast<std::size_t>(entries) /
@@ -299,20 +303,22 @@ std::string PrepareBench::to_text() const {
         row.plain_step_with_us - row.plain_step_us);
   }
   text += fmt::format(
-      "\npage tables (us in a graph); copy: cudaMemcpyAsync of one table; peer: SGLang's fused "
-      "kernel, dense, stored\n"
-      "{:>8} {:>7} {:>5} {:>6} | {:>8} {:>8} {:>8} {:>8} {:>8} | {:>9} {:>9}\n",
-      "requests", "context", "page", "window", "MB", "dense", "copy", "peer", "peer/us", "live_MB",
-      "live");
+      "\npage tables (us in a graph, ordinary and chained launches); copy: cudaMemcpyAsync of one "
+      "table; peer: SGLang's fused kernel, dense, ordinary, stored\n"
+      "{:>8} {:>7} {:>5} {:>6} | {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} | {:>9} {:>9} {:>9}\n",
+      "requests", "context", "page", "window", "MB", "dense", "chained", "copy", "peer", "peer/us",
+      "/chained", "live_MB", "live", "chained");
   for (std::size_t i = 0; i + 1 < tables_.size(); i += 2) {
     const TableRow& dense = tables_[i];
     const TableRow& live = tables_[i + 1];
     text += fmt::format(
-        "{:>8} {:>7} {:>5} {:>6} | {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} | {:>9.2f} "
-        "{:>9.2f}\n",
+        "{:>8} {:>7} {:>5} {:>6} | {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} {:>8.2f} "
+        "| "
+        "{:>9.2f} {:>9.2f} {:>9.2f}\n",
         dense.shape.requests, dense.shape.context, dense.shape.page, dense.shape.window ? 1 : 0,
-        dense.mb, dense.us, dense.copy_us, dense.shape.us, dense.shape.us / dense.us, live.mb,
-        live.us);
+        dense.mb, dense.us, dense.chained_us, dense.copy_us, dense.shape.us,
+        dense.shape.us / dense.us, dense.shape.us / dense.chained_us, live.mb, live.us,
+        live.chained_us);
   }
   return text;
 }
@@ -340,9 +346,9 @@ std::string PrepareBench::to_json() const {
     const TableRow& row = tables_[i];
     json += fmt::format(
         "{}{{\"requests\":{},\"context\":{},\"page\":{},\"window\":{},\"contract\":\"{}\","
-        "\"mb\":{:.3f},\"us\":{:.3f},\"copy_us\":{:.3f},\"peer_us\":{}}}",
+        "\"mb\":{:.3f},\"us\":{:.3f},\"chained_us\":{:.3f},\"copy_us\":{:.3f},\"peer_us\":{}}}",
         i == 0 ? "" : ",", row.shape.requests, row.shape.context, row.shape.page, row.shape.window,
-        row.live ? "live" : "dense", row.mb, row.us, row.copy_us,
+        row.live ? "live" : "dense", row.mb, row.us, row.chained_us, row.copy_us,
         row.live ? "null" : fmt::format("{:.3f}", row.shape.us));
   }
   return json + "]}\n";
