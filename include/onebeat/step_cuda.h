@@ -27,9 +27,10 @@ enum class StepFault : std::uint32_t {
 
 /// Kernels that prepare_step may choose from.
 enum class StepKernels : std::uint8_t {
-  /// The narrow ones where a step is of their kind: plans but no tables, contiguous 32-bit lengths
-  /// aligned to 16 bytes, the same query tokens for all, at most 4,096 requests and 496 workers,
-  /// costs that fit 32 bits. Else the general ones.
+  /// The narrow ones where a step is of their kind: the same query tokens for all, and either
+  /// plans but no tables, contiguous 32-bit lengths aligned to 16 bytes, at most 4,096 requests and
+  /// 496 workers, costs that fit 32 bits; or tables but no plans, updates and numbers of new
+  /// tokens, adjacent 32-bit entries, at most 1,024 requests. Else the general ones.
   kFastest,
   kGeneral,  ///< For comparisons; the bytes are the same.
 };

@@ -14,4 +14,10 @@ __device__ __forceinline__ void let_dependents_start() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+/// Sends for a line of memory, and for the translation of its address. Allowed before the wait,
+/// since nothing is read into a register. Null does nothing.
+__device__ __forceinline__ void prefetch(const void* address) {
+  if (address != nullptr) asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
 }  // namespace onebeat::cuda

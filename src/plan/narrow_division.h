@@ -15,6 +15,9 @@ struct NarrowDivision {
   Division base;
   std::uint32_t units = 0;       ///< Of every request.
   std::uint32_t full_total = 0;  ///< All workers are active from this total on.
+  std::uint32_t query_tokens = 1;
+  std::uint32_t window = 0xffffffffu;  ///< window_left; without a window no request is longer.
+  std::uint32_t tile_mask = 0;
 };
 
 /// Whether a step of `requests` requests of at most `max_len` tokens fits; every request has
@@ -35,6 +38,9 @@ struct NarrowDivision {
   n.units = units_of(d, query_tokens);
   const std::uint64_t full = std::uint64_t{d.min_worker_cost} * d.workers;
   n.full_total = full < 0xffffffffu ? static_cast<std::uint32_t>(full) : 0xffffffffu;
+  n.query_tokens = query_tokens;
+  if (d.window_left >= 0) n.window = static_cast<std::uint32_t>(d.window_left);
+  n.tile_mask = (1u << d.tile_shift) - 1;
   return n;
 }
 
@@ -47,9 +53,51 @@ ONEBEAT_HD constexpr std::uint32_t multiply_high_narrow(std::uint32_t a, std::ui
 #endif
 }
 
-ONEBEAT_HD constexpr std::uint32_t narrow_request_cost(const NarrowDivision& n, std::uint32_t len,
-                                                       std::uint32_t first) {
-  return n.units * static_cast<std::uint32_t>(unit_cost(n.base, len, first));
+/// a / b. Requires: b < 2^31, quotient < 2^16, and 0 if b is above 2^30.
+ONEBEAT_HD constexpr std::uint32_t small_quotient(std::uint32_t a, std::uint32_t b) {
+#ifdef __CUDA_ARCH__
+  // A quotient of floats is at most 1 off; half the instructions of an exact one.
+  std::uint32_t quotient = __float2uint_rz(__fdividef(__uint2float_rn(a), __uint2float_rn(b)));
+  const std::uint32_t rest = a - quotient * b;
+  if (static_cast<std::int32_t>(rest) < 0) {
+    --quotient;
+  } else if (rest >= b) {
+    ++quotient;
+  }
+  return quotient;
+#else
+  return a / b;
+#endif
+}
+
+ONEBEAT_HD constexpr std::uint32_t larger(std::uint32_t a, std::uint32_t b) {
+  return a > b ? a : b;
+}
+
+/// first_visible_token(), without branches where there are no chunks.
+ONEBEAT_HD constexpr std::uint32_t narrow_first(const NarrowDivision& n, std::uint32_t len) {
+  const std::uint32_t earliest = larger(len, n.query_tokens) - n.query_tokens;
+  std::uint32_t first = larger(earliest, n.window) - n.window;
+  if (n.base.chunk_tokens > 0) {
+    first = larger(first, earliest / n.base.chunk_tokens * n.base.chunk_tokens);
+  }
+  return first;
+}
+
+/// end_tile()
+ONEBEAT_HD constexpr std::uint32_t narrow_end_tile(const NarrowDivision& n, std::uint32_t len) {
+  return (len + n.tile_mask) >> n.base.tile_shift;
+}
+
+/// unit_cost()
+ONEBEAT_HD constexpr std::uint32_t narrow_unit_cost(const NarrowDivision& n, std::uint32_t len,
+                                                    std::uint32_t first) {
+  return kTileCost * (narrow_end_tile(n, len) - first_tile(n.base, first)) + n.base.overhead;
+}
+
+/// Cost of a request that takes part.
+ONEBEAT_HD constexpr std::uint32_t narrow_request_cost(const NarrowDivision& n, std::uint32_t len) {
+  return n.units * narrow_unit_cost(n, len, narrow_first(n, len));
 }
 
 /// active_workers()
@@ -119,20 +167,22 @@ struct NarrowCut {
 ONEBEAT_HD constexpr std::uint32_t narrow_snapped(const Division& d, std::uint32_t first,
                                                   std::uint32_t tiles, std::uint32_t halves,
                                                   bool exact) {
+  // No early returns: selections cost a device less than branches.
   const std::uint32_t overhead = 2 * d.overhead;
-  if (halves < overhead || (halves == overhead && exact)) return 0;
-  std::uint32_t nearest = (halves - overhead + kTileCost) / (2 * kTileCost);
+  const bool at_start = halves < overhead || (halves == overhead && exact);
+  const std::uint32_t behind = halves - overhead;
+  std::uint32_t nearest = (behind + kTileCost) / (2 * kTileCost);
   if (d.grain_tiles != 1) {
     const std::uint32_t skipped = first % d.grain_tiles;  // multiples of the grain are absolute
     const std::uint32_t grain = kTileCost * d.grain_tiles;
-    const std::uint32_t behind =
-        (2 * kTileCost * skipped + (halves - overhead) + grain) / (2 * grain) * d.grain_tiles;
-    nearest = behind > skipped ? behind - skipped : 0;
+    const std::uint32_t end =
+        (2 * kTileCost * skipped + behind + grain) / (2 * grain) * d.grain_tiles;
+    nearest = end > skipped ? end - skipped : 0;
   }
-  if (nearest >= tiles) return tiles;
   const std::uint32_t tail = tiles - nearest;
-  if (nearest >= d.min_tiles && tail >= d.min_tiles) return nearest;
-  return nearest < tail ? 0 : tiles;
+  const bool apart = nearest >= d.min_tiles && tail >= d.min_tiles;
+  const std::uint32_t inside = apart ? nearest : nearest < tail ? 0 : tiles;
+  return at_start ? 0 : nearest >= tiles ? tiles : inside;
 }
 
 /// The cut at `place`, which falls into the request that begins at `cost_begin`.
@@ -141,11 +191,11 @@ ONEBEAT_HD constexpr NarrowCut narrow_cut(const NarrowDivision& n, std::uint32_t
                                           const NarrowPlace& place) {
   const Division& d = n.base;
   const std::uint32_t offset = 2 * (place.cost - cost_begin) + place.half;
-  const std::uint32_t unit_length = 2 * static_cast<std::uint32_t>(unit_cost(d, len, first));
+  const std::uint32_t unit_length = 2 * narrow_unit_cost(n, len, first);
   NarrowCut cut;
-  cut.unit = offset / unit_length;
+  cut.unit = small_quotient(offset, unit_length);
   const std::uint32_t begin = first_tile(d, first);
-  const std::uint32_t tiles = end_tile(d, len) - begin;
+  const std::uint32_t tiles = narrow_end_tile(n, len) - begin;
   const std::uint32_t snapped =
       narrow_snapped(d, begin, tiles, offset - cut.unit * unit_length, place.exact);
   cut.tile = begin + snapped;

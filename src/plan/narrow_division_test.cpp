@@ -66,7 +66,9 @@ TEST(NarrowDivision, EqualsTheWideOneWhereItFits) {
       const std::uint32_t first = first_visible_token(d, ulen, tokens);
       requests.push_back({total, ulen, first});
       const std::uint64_t cost = units_of(d, tokens) * unit_cost(d, ulen, first);
-      ASSERT_EQ(narrow_request_cost(n, ulen, first), cost);
+      ASSERT_EQ(narrow_first(n, ulen), first);
+      ASSERT_EQ(narrow_end_tile(n, ulen), end_tile(d, ulen));
+      ASSERT_EQ(narrow_request_cost(n, ulen), cost);
       total += cost;
     }
     ASSERT_LT(total, 0xffffffffu);

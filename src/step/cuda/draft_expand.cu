@@ -8,6 +8,8 @@
 #include "base/host_device.h"
 #include "device/cuda_status.h"
 #include "device/dependent_launch.cuh"
+#include "device/dependent_launch.h"
+#include "device/warp_sum.cuh"
 #include "onebeat/step_cuda.h"
 #include "step/draft_expand.h"
 #include "step/step_request.h"
@@ -17,7 +19,6 @@ namespace {
 
 constexpr unsigned kWarp = 32;
 constexpr unsigned kThreads = 128;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr std::int64_t kMostBlocks = 65536;
 
 struct ExpandParams {
@@ -59,10 +60,10 @@ __device__ __forceinline__ void write_pages(const ExpandParams& p, std::int64_t 
                               row * p.slots.row_stride + token * p.slots.column_stride) >>
              p.page_shift;
     }
-    std::int64_t previous = __shfl_up_sync(kAllLanes, page, 1);
+    std::int64_t previous = __shfl_up_sync(cuda::kAllLanes, page, 1);
     if (lane == 0) previous = carried;
     const bool differs = token < tokens && (token == 0 || page != previous);
-    const unsigned vote = __ballot_sync(kAllLanes, differs);
+    const unsigned vote = __ballot_sync(cuda::kAllLanes, differs);
     if (differs) {
       const std::int64_t at = column + __popc(vote & ((1u << lane) - 1));
       const bool sound = page >= 0 && page <= 2147483647;
@@ -74,7 +75,7 @@ __device__ __forceinline__ void write_pages(const ExpandParams& p, std::int64_t 
       }
     }
     column += __popc(vote);
-    carried = __shfl_sync(kAllLanes, page, kWarp - 1);
+    carried = __shfl_sync(cuda::kAllLanes, page, kWarp - 1);
   }
 }
 
@@ -109,16 +110,10 @@ Status prepare_draft_expand_cuda(const DraftExpandArguments& draft, const StepLa
 
   // Without rows there is still one block: a graph's shape does not depend on the batch.
   const std::int64_t blocks = (params.rows + kThreads / kWarp - 1) / (kThreads / kWarp);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(std::clamp<std::int64_t>(blocks, 1, kMostBlocks)));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = launch.programmatic ? 1 : 0;
-  return cuda_status(cudaLaunchKernelEx(&config, expand_drafts, params), "prepare_draft_expand");
+  const auto in_grid = static_cast<unsigned>(std::clamp<std::int64_t>(blocks, 1, kMostBlocks));
+  return cuda_status(
+      cuda::launch_kernel(expand_drafts, {in_grid, kThreads}, launch.programmatic, stream, params),
+      "prepare_draft_expand");
 }
 
 }  // namespace onebeat

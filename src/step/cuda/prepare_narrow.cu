@@ -3,6 +3,7 @@
 // prepare_step.cu every block does one thing and none waits for another; contract P1: every
 // block passes the dependency wait before it exits; P2: nothing is written before it.
 #include "device/dependent_launch.cuh"
+#include "device/dependent_launch.h"
 #include "step/cuda/narrow_plan.cuh"
 #include "step/cuda/prepare_narrow.h"
 
@@ -11,24 +12,26 @@ namespace {
 
 // 31 workers a warp: 279 and 496 at most, where two blocks on each of 132 multiprocessors make 264.
 constexpr int kSmallThreads = 288;
-constexpr int kSmallRequests = 256;
 constexpr int kLargeThreads = 512;
 
+using MiddleRequests = BlockRequests<kLargeThreads, 2>;
+using LargeRequests = BlockRequests<kLargeThreads, 8>;
+
 /// Lengths, their sums and the offsets of new tokens. All threads of block `slice` call it.
-template <int kThreads, int kItems>
+template <int kThreads, typename Requests>
 __device__ __forceinline__ void sum_lens(const NarrowParams& p, std::uint32_t slice,
-                                         NarrowTile<kThreads, kItems>& tile) {
-  std::uint32_t count = 0;
-  const WarpSums sums = scan_requests(p, tile, count, [](std::uint32_t len) { return len; });
+                                         typename Requests::Space& space) {
+  const Requests requests(p, space, [](std::uint32_t len) { return len; });
+  const std::uint32_t count = requests.count();
   const RequestOutputs& out = p.work.outputs;
-  for_each_in_slice(tile, sums, slice_of(count, slice, p.slice_shift),
+  requests.for_each(slice_of(count, slice, p.slice_shift),
                     [&](std::uint32_t r, std::uint32_t before) {
                       put(out.lens, r, static_cast<std::int32_t>(p.lens.forced(p.lens.stored[r])));
                       put(out.cu_seqlens_k, r, static_cast<std::int32_t>(before));
                       put(out.cu_seqlens_q, r, static_cast<std::int32_t>(r * p.lens.query_tokens));
                     });
   if (slice == 0 && threadIdx.x == kThreads - 1) {
-    put(out.cu_seqlens_k, count, static_cast<std::int32_t>(sums.total));
+    put(out.cu_seqlens_k, count, static_cast<std::int32_t>(requests.total()));
     put(out.cu_seqlens_q, count, static_cast<std::int32_t>(count * p.lens.query_tokens));
   }
 }
@@ -62,19 +65,17 @@ __device__ __forceinline__ void place_tokens(const NarrowParams& p, std::uint32_
   report(work.status, faults);
 }
 
-/// Sends for a line that the block reads or writes first, and for the translation of its address.
-/// Allowed before the wait: nothing is read into a register.
-__device__ __forceinline__ void prefetch(const void* address) {
-  if (address != nullptr) asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-}
-
-template <int kThreads, int kItems>
+template <int kThreads, typename Requests>
 __global__ void __launch_bounds__(kThreads, 1)
     prepare_narrow(const __grid_constant__ NarrowParams p) {
-  __shared__ NarrowSpace<kThreads, kItems> space;
+  __shared__ typename Requests::Space space;
+  __shared__ PassBits<kThreads> bits;
   const std::uint32_t slices = 1u << p.slice_shift;
-  const bool early = threadIdx.x * kItems < static_cast<std::uint32_t>(p.work.num_requests);
-  if (early && threadIdx.x % 8 == 0) prefetch(p.lens.stored + threadIdx.x * kItems);
+  constexpr std::uint32_t kSector = 8;  // lengths
+  for (std::uint32_t i = threadIdx.x * kSector; i < static_cast<std::uint32_t>(p.work.num_requests);
+       i += kThreads * kSector) {
+    prefetch(p.lens.stored + i);
+  }
   if (threadIdx.x == 2) prefetch(p.work.num_active);
   // Workers first, they take longest; then requests of plans, sums, tokens.
   if (blockIdx.x < p.num_plans) {
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 1) prefetch(task.plan);
     wait_for_predecessors();
     let_dependents_start();
-    if (task.plan != nullptr) plan_workers_narrow<kThreads, kItems>(p, task, space);
+    if (task.plan != nullptr) plan_workers_narrow<kThreads, Requests>(p, task, space, bits);
     return;
   }
   const std::uint32_t role = (blockIdx.x - p.num_plans) >> p.slice_shift;
@@ -93,11 +94,11 @@ __global__ void __launch_bounds__(kThreads, 1)
     wait_for_predecessors();
     let_dependents_start();
     zero_counters<kThreads>(task, slice, p.slice_shift);
-    if (task.plan != nullptr) plan_requests_narrow<kThreads, kItems>(p, task, slice, space.tile);
+    if (task.plan != nullptr) plan_requests_narrow<kThreads, Requests>(p, task, slice, space);
   } else if (role == p.num_plans) {
     wait_for_predecessors();
     let_dependents_start();
-    sum_lens<kThreads, kItems>(p, slice, space.tile);
+    sum_lens<kThreads, Requests>(p, slice, space);
   } else {
     const std::uint32_t block = blockIdx.x - p.num_plans - ((p.num_plans + 1) << p.slice_shift);
     if (threadIdx.x == 1) prefetch(p.work.source.rows_of.data);
@@ -107,36 +108,42 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
+struct NarrowKernel {
+  void (*kernel)(NarrowParams);
+  int threads;
+};
+
 }  // namespace
 
 NarrowVariant narrow_variant(std::int32_t num_requests, std::uint32_t workers) {
-  if (workers <= kSmallThreads / 32 * 31 && num_requests <= kSmallRequests) {
-    return NarrowVariant::kOneRequestAThread;
+  if (workers <= kSmallThreads / 32 * 31 && num_requests <= WarpRequests<8>::kMost) {
+    return num_requests <= WarpRequests<1>::kMost   ? NarrowVariant::kOneALane
+           : num_requests <= WarpRequests<2>::kMost ? NarrowVariant::kTwoALane
+           : num_requests <= WarpRequests<4>::kMost ? NarrowVariant::kFourALane
+                                                    : NarrowVariant::kEightALane;
   }
-  if (workers > kLargeThreads / 32 * 31 || num_requests > kLargeThreads * 8) {
+  if (workers > kLargeThreads / 32 * 31 || num_requests > LargeRequests::kMost) {
     return NarrowVariant::kNone;
   }
-  return num_requests <= kLargeThreads * 2 ? NarrowVariant::kTwo : NarrowVariant::kEight;
+  return num_requests <= MiddleRequests::kMost ? NarrowVariant::kMiddle : NarrowVariant::kLarge;
 }
 
 cudaError_t launch_narrow(const NarrowParams& params, NarrowVariant variant, bool programmatic,
                           cudaStream_t stream) {
-  void (*kernel)(NarrowParams) = prepare_narrow<kSmallThreads, 1>;
-  if (variant == NarrowVariant::kTwo) kernel = prepare_narrow<kLargeThreads, 2>;
-  if (variant == NarrowVariant::kEight) kernel = prepare_narrow<kLargeThreads, 8>;
-  const int threads = variant == NarrowVariant::kOneRequestAThread ? kSmallThreads : kLargeThreads;
+  constexpr NarrowKernel kKernels[] = {
+      {nullptr, 0},
+      {prepare_narrow<kSmallThreads, WarpRequests<1>>, kSmallThreads},
+      {prepare_narrow<kSmallThreads, WarpRequests<2>>, kSmallThreads},
+      {prepare_narrow<kSmallThreads, WarpRequests<4>>, kSmallThreads},
+      {prepare_narrow<kSmallThreads, WarpRequests<8>>, kSmallThreads},
+      {prepare_narrow<kLargeThreads, MiddleRequests>, kLargeThreads},
+      {prepare_narrow<kLargeThreads, LargeRequests>, kLargeThreads}};
+  const auto [kernel, threads] = kKernels[static_cast<int>(variant)];
   const int token_blocks = max(1, (params.work.num_requests + threads - 1) / threads);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(params.num_plans + ((params.num_plans + 1) << params.slice_shift) +
-                        static_cast<unsigned>(token_blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = programmatic ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kernel, params);
+  const LaunchSize size = {params.num_plans + ((params.num_plans + 1) << params.slice_shift) +
+                               static_cast<unsigned>(token_blocks),
+                           static_cast<unsigned>(threads)};
+  return launch_kernel(kernel, size, programmatic, stream, params);
 }
 
 }  // namespace onebeat::cuda

@@ -8,8 +8,9 @@
 
 namespace onebeat::cuda {
 
-/// Kernels by the requests that a thread scans.
-enum class NarrowVariant { kNone, kOneRequestAThread, kTwo, kEight };
+/// Kernels by the requests that they take: up to 32, 64, 128 and 256 in the lanes of a warp, up to
+/// 1,024 and 4,096 in the threads of a block.
+enum class NarrowVariant { kNone, kOneALane, kTwoALane, kFourALane, kEightALane, kMiddle, kLarge };
 
 /// The kernel for a step of this many requests whose classes have at most this many workers; kNone:
 /// too many of either.

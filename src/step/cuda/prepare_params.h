@@ -59,8 +59,11 @@ struct RequestWork {
   std::uint32_t* status = nullptr;
 };
 
-struct PrepareParams : RequestWork {
+struct TableParams : RequestWork {
   TableWork tables;
+};
+
+struct PrepareParams : TableParams {
   std::int32_t num_plans = 0;
   PlanTask plans[kMaxStepClasses];
 

@@ -3,6 +3,7 @@
 // tables) and none waits for another; what two of them need, both compute. Contract P1: every block
 // passes the dependency wait before it exits; P2: nothing is read or written before it.
 #include "device/dependent_launch.cuh"
+#include "device/dependent_launch.h"
 #include "step/cuda/plan_block.cuh"
 #include "step/cuda/prepare_step.h"
 #include "step/cuda/request_block.cuh"
@@ -150,18 +151,10 @@ cudaError_t launch_prepare(const PrepareParams& params, std::int32_t block_threa
                            bool programmatic, cudaStream_t stream) {
   const bool plans = params.num_plans > 0;
   const Variant variant = variant_for(params.num_requests, block_threads, plans);
-  cudaLaunchConfig_t config = {};
-  config.gridDim =
-      dim3(static_cast<unsigned>(params.num_plans + params.request_blocks + params.table_blocks));
-  config.blockDim = dim3(static_cast<unsigned>(block_threads));
-  config.dynamicSmemBytes = shared_bytes(block_threads, variant.items, plans);
-  config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = programmatic ? 1 : 0;
-  return cudaLaunchKernelEx(&config, variant.kernel, params);
+  const LaunchSize size = {
+      static_cast<unsigned>(params.num_plans + params.request_blocks + params.table_blocks),
+      static_cast<unsigned>(block_threads), shared_bytes(block_threads, variant.items, plans)};
+  return launch_kernel(variant.kernel, size, programmatic, stream, params);
 }
 
 }  // namespace onebeat::cuda

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "device/cuda_status.h"
 #include "onebeat/step_cuda.h"
+#include "step/cuda/narrow_tables.h"
 #include "step/cuda/prepare_narrow.h"
 #include "step/cuda/prepare_step.h"
 #include "step/step_checks.h"
@@ -83,41 +84,45 @@ bool can_use_vectors(const StepArguments& args, std::int32_t page_tokens) {
                       args.window_table.column_stride);
 }
 
-/// Chunks as small as keeps every thread busy, larger where that still fills the device.
-Status add_tables(const StepArguments& args, const StepPlanner& planner, std::int32_t threads,
-                  std::int64_t resident_blocks, cuda::PrepareParams& params) {
-  if (args.tables == TableContract::kNone || args.num_requests == 0) return {};
+/// Where tables go. Returns the most columns that a row of them may have; 0: there are none.
+Result<std::int64_t> add_tables(const StepArguments& args, const StepPlanner& planner,
+                                cuda::PrepareParams& params) {
+  if (args.tables == TableContract::kNone || args.num_requests == 0) return std::int64_t{0};
   const bool dense = args.tables == TableContract::kDense;
-  if (dense && args.dense_pages == 0) return {};
   cuda::TableWork& work = params.tables;
   work.pages = args.page_table;
   work.window_pages = args.window_table;
   work.dense_columns = dense ? args.dense_pages : -1;
   work.vectors = can_use_vectors(args, planner.page_tokens());
-  const std::int64_t most_columns = step::pages_of_tokens(params.source.max_len, params.page_shift);
-  const std::int64_t columns = dense ? args.dense_pages : most_columns;
-  if (columns == 0) return {};
+  const std::int64_t columns =
+      dense ? args.dense_pages : step::pages_of_tokens(params.source.max_len, params.page_shift);
   if (columns > std::numeric_limits<std::int32_t>::max()) {
     return out_of_range("a page table of {} columns; the limit is 2147483647", columns);
   }
+  return columns;
+}
+
+/// Chunks for the general kernels: as small as keeps every thread busy, larger where that still
+/// fills the device.
+void divide_tables(std::int64_t columns, std::int64_t requests, std::int32_t threads,
+                   std::int64_t resident_blocks, cuda::PrepareParams& params) {
+  cuda::TableWork& work = params.tables;
   const std::int64_t turn = std::int64_t{threads} * (work.vectors ? 4 : 1);
   const std::int64_t turns = work.vectors ? 4 : 8;
-  const std::int64_t share = columns * args.num_requests / resident_blocks;
+  const std::int64_t share = columns * requests / resident_blocks;
   const std::int64_t rounded = (share + turn - 1) / turn * turn;
   std::int64_t chunk = std::clamp(rounded, turn, turn * turns);
   // Numbers of chunks are 32-bit on the device.
-  while ((columns + chunk - 1) / chunk * args.num_requests >
-         std::numeric_limits<std::int32_t>::max()) {
+  while ((columns + chunk - 1) / chunk * requests > std::numeric_limits<std::int32_t>::max()) {
     chunk *= 2;
   }
   work.chunk_columns = static_cast<std::int32_t>(chunk);
   const std::int64_t per_row = (columns + chunk - 1) / chunk;
   work.chunks_per_row = static_cast<std::int32_t>(per_row);
-  const std::int64_t chunks = per_row * args.num_requests;
-  work.direct = !dense && chunks <= kDirectWaves * resident_blocks;
+  const std::int64_t chunks = per_row * requests;
+  work.direct = work.dense_columns < 0 && chunks <= kDirectWaves * resident_blocks;
   params.table_blocks =
       static_cast<std::int32_t>(work.direct ? chunks : std::min(chunks, resident_blocks));
-  return {};
 }
 
 /// Whether the step is of the common kind (narrow_params.h); fills `narrow` if it is.
@@ -162,7 +167,7 @@ cuda::NarrowVariant add_narrow(const StepArguments& args, const cuda::PreparePar
     workers = std::max(workers, task.division.workers);
   }
   const NarrowVariant variant = cuda::narrow_variant(args.num_requests, workers);
-  narrow.slice_shift = variant == NarrowVariant::kEight ? 3 : 0;
+  narrow.slice_shift = variant == NarrowVariant::kLarge ? 3 : 0;
   return variant;
 }
 
@@ -209,8 +214,11 @@ Result<CudaStepPreparer> CudaStepPreparer::create(const StepPlanner& planner) {
 
 bool CudaStepPreparer::takes_narrow(const StepArguments& args) const {
   if (!step::check_arguments(args, *planner_).ok()) return false;
+  cuda::PrepareParams params = prepare_params(args, *planner_);
   cuda::NarrowParams narrow;
-  return add_narrow(args, prepare_params(args, *planner_), narrow) != cuda::NarrowVariant::kNone;
+  if (add_narrow(args, params, narrow) != cuda::NarrowVariant::kNone) return true;
+  const Result<std::int64_t> columns = add_tables(args, *planner_, params);
+  return columns.ok() && takes_narrow_tables(params, *columns);
 }
 
 Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& launch,
@@ -219,6 +227,7 @@ Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& la
   cuda::PrepareParams params = prepare_params(args, *planner_);
   ONEBEAT_RETURN_IF_ERROR(check_uniform_query_tokens(args, params.source));
   params.status = launch.status;
+  ONEBEAT_ASSIGN_OR_RETURN(const std::int64_t columns, add_tables(args, *planner_, params));
 
   if (launch.kernels == StepKernels::kFastest) {
     cuda::NarrowParams narrow;
@@ -226,6 +235,11 @@ Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& la
     if (variant != cuda::NarrowVariant::kNone) {
       return cuda_status(cuda::launch_narrow(narrow, variant, launch.programmatic, stream),
                          "prepare_step (narrow)");
+    }
+    if (takes_narrow_tables(params, columns)) {
+      return cuda_status(cuda::launch_narrow_tables(params, columns, multiprocessors_,
+                                                    launch.programmatic, stream),
+                         "prepare_step (narrow tables)");
     }
   }
   const bool plans = params.num_plans > 0;
@@ -239,8 +253,9 @@ Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& la
   const std::int64_t resident =
       std::int64_t{multiprocessors_} * cuda::prepare_blocks_per_multiprocessor(threads, plans) -
       params.num_plans - params.request_blocks;
-  ONEBEAT_RETURN_IF_ERROR(
-      add_tables(args, *planner_, threads, std::max<std::int64_t>(resident, 1), params));
+  if (columns > 0) {
+    divide_tables(columns, args.num_requests, threads, std::max<std::int64_t>(resident, 1), params);
+  }
   return cuda_status(cuda::launch_prepare(params, threads, launch.programmatic, stream),
                      "prepare_step");
 }
