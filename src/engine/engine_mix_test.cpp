@@ -38,8 +38,10 @@ class WideWindowModel {
   WideWindowModel() {
     const std::filesystem::path from = test_models() / "gemma3";
     std::filesystem::create_directories(folder_);
-    std::filesystem::copy(from / "model.safetensors", folder_ / "model.safetensors",
-                          std::filesystem::copy_options::overwrite_existing);
+    for (const char* file : {"model.safetensors", "tokenizer.json"}) {
+      std::filesystem::copy(from / file, folder_ / file,
+                            std::filesystem::copy_options::overwrite_existing);
+    }
     std::ostringstream text;
     text << std::ifstream(from / "config.json").rdbuf();
     std::string config = text.str();
