@@ -48,7 +48,10 @@ struct EngineOptions {
   /// prefill_chunk means that.
   std::int32_t prefill_chunk_beside_decode = 64;
   /// Tokens and log-probabilities of a request are the same, bit for bit, whatever runs beside it
-  /// and whatever was computed before it, with any number of threads, on one machine.
+  /// and whatever was computed before it, with any number of threads, on one machine. Without it a
+  /// CPU's replies still do not depend on company; but tokens that one request wrote and another
+  /// reads as its prompt's beginning, found in the cache, may have other last bits than if
+  /// computed.
   bool batch_invariant = false;
   /// Steps that are begun before the first of them has ended, 1 or 2. On a CPU 2 gains nothing.
   std::int32_t steps_in_flight = 1;

@@ -48,9 +48,7 @@ Result<CpuForwardOptions> forward_options(const EngineOptions& options, const Mo
     return out_of_range("the context is {} tokens; this model takes from 1 to {}",
                         chosen.context_tokens, config.context_tokens);
   }
-  // On a CPU every reply has the same bits in any company, asked for or not: activations in 8 bits
-  // make of a sum's last bit a margin of 0.05 and more, and decode is as fast.
-  chosen.batch_invariant = true;
+  chosen.prompts_on_tiles = !options.batch_invariant;
   chosen.max_decode_rows = options.max_requests;
   chosen.max_rows = options.prefill_chunk + options.max_requests;
   chosen.max_output_rows = options.max_requests;

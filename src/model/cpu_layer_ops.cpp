@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -66,6 +67,8 @@ void CpuLayerOps::begin(const ForwardRows& rows) {
                 rows.slots.size() == rows.tokens.size());
   ONEBEAT_CHECK(static_cast<std::int64_t>(rows.output_rows.size()) <= parts_.max_output_rows);
   ONEBEAT_CHECK(rows.decode_rows <= count);
+  const auto add = [](std::int64_t sum, const RowRun& run) { return sum + run.count; };
+  ONEBEAT_CHECK(std::accumulate(rows.runs.begin(), rows.runs.end(), std::int64_t{0}, add) == count);
   rows_ = rows;
   count_ = count;
   for (std::size_t c = 0; c < config_.classes.size(); ++c) {
@@ -112,8 +115,21 @@ Status CpuLayerOps::rms_norm_heads(Buffer x, std::span<const float> gain) {
   return Status();
 }
 
-LinearOptions CpuLayerOps::linear_options() const {
-  return {parts_.mode, parts_.isa, parts_.batch_invariant};
+Status CpuLayerOps::multiply(ConstMatrix x, std::span<const LinearPart> parts) {
+  std::array<LinearPart, kMostProducts> of_run;
+  std::int64_t first = 0;
+  for (const RowRun& run : rows_.runs) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      of_run[i] = parts[i];
+      of_run[i].out.data = parts[i].out.row(first);
+      of_run[i].out.rows = run.count;
+    }
+    const ConstMatrix input = {x.row(first), run.count, x.cols, x.stride};
+    const LinearOptions options = {parts_.mode, parts_.isa, run.tiles};
+    ONEBEAT_RETURN_IF_ERROR(onebeat::linear(input, {of_run.data(), parts.size()}, options, pool_));
+    first += run.count;
+  }
+  return Status();
 }
 
 Status CpuLayerOps::linear(Buffer x, std::initializer_list<Product> products) {
@@ -122,12 +138,12 @@ Status CpuLayerOps::linear(Buffer x, std::initializer_list<Product> products) {
   std::size_t count = 0;
   for (const Product& product : products)
     parts[count++] = part_of(*product.weight, view(product.out), false);
-  return onebeat::linear(view(x), {parts.data(), count}, linear_options(), pool_);
+  return multiply(view(x), {parts.data(), count});
 }
 
 Status CpuLayerOps::linear_add(Buffer x, const LinearWeight& weight, Buffer out) {
   const LinearPart part = part_of(weight, view(out), true);
-  return onebeat::linear(view(x), {&part, 1}, linear_options(), pool_);
+  return multiply(view(x), {&part, 1});
 }
 
 Status CpuLayerOps::rope(std::int32_t layer) {
@@ -204,6 +220,9 @@ Status CpuLayerOps::keep_output_rows() {
     std::copy_n(residual.row(row), residual.cols, residual.row(kept++));
   }
   count_ = kept;
+  // However a row came here, its logits are those of any other with the same residual.
+  outputs_ = {kept, false};
+  rows_.runs = {&outputs_, 1};
   return Status();
 }
 

@@ -16,6 +16,12 @@
 
 namespace onebeat {
 
+/// Neighbouring rows of a pass that take the same kernels of matrix products.
+struct RowRun {
+  std::int64_t count = 0;
+  bool tiles = false;  ///< LinearOptions::tiles.
+};
+
 /// The rows of one forward pass: those of decoding requests, then those of parts of prompts.
 /// Everything is borrowed until the pass is over.
 struct ForwardRows {
@@ -23,6 +29,7 @@ struct ForwardRows {
   std::span<const std::int32_t> positions;    ///< Place of each token in its request.
   std::span<const std::int32_t> slots;        ///< Where its K and V go.
   std::span<const std::int32_t> output_rows;  ///< Rows whose logits are wanted, rising.
+  std::span<const RowRun> runs;               ///< All rows, in their order.
   /// Rows [0, decode_rows) are what the plans, one for each class, say; none without plans.
   std::int64_t decode_rows = 0;
   std::span<const PlanView> plans;
@@ -38,7 +45,6 @@ struct CpuLayerOpsParts {
   std::int64_t max_output_rows = 0;  ///< Most rows whose logits are wanted.
   ComputeMode mode = ComputeMode::kAuto;
   CpuIsa isa = CpuIsa::kPortable;
-  bool batch_invariant = false;               ///< A token's bits do not depend on its company.
   std::vector<AttentionGeometry> geometries;  ///< Of each class.
   std::vector<AttentionScratch> scratch;      ///< Of each class.
   std::vector<KvPool> kv;                     ///< Of each layer.
@@ -77,7 +83,8 @@ class CpuLayerOps final : public LayerOps {
   CpuLayerOps(const ModelConfig& config, CpuLayerOpsParts parts, ThreadPool& pool)
       : config_(config), parts_(std::move(parts)), pool_(pool) {}
   [[nodiscard]] Matrix view(Buffer buffer) const;
-  [[nodiscard]] LinearOptions linear_options() const;
+  /// linear(), run by run.
+  [[nodiscard]] Status multiply(ConstMatrix x, std::span<const LinearPart> parts);
   /// Attention of `count` rows from `first` on, without pages and score options.
   [[nodiscard]] AttentionLaunch attention_rows(std::int64_t first, std::int64_t count) const;
   /// The cosines and sines of a class for the rows of the pass.
@@ -90,6 +97,7 @@ class CpuLayerOps final : public LayerOps {
   std::array<std::vector<float>, kNumBuffers> buffers_;
   std::vector<std::vector<float>> angles_;  // of each class: [max_rows, rotary_dims]
   ForwardRows rows_;
+  RowRun outputs_;          // after keep_output_rows()
   std::int64_t count_ = 0;  // rows of the pass, or the wanted ones after keep_output_rows()
   std::int64_t planned_launches_ = 0;
   std::int64_t prefill_launches_ = 0;

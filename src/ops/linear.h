@@ -22,16 +22,16 @@ struct LinearPart {
 struct LinearOptions {
   ComputeMode mode = ComputeMode::kAuto;
   CpuIsa isa = CpuIsa::kPortable;  ///< Which kernels run; supports(isa) must hold.
-  /// A token's bits do not depend on how many tokens there are. Only with isa kAmx and mode kAuto
-  /// does it cost anything; all else is so anyway.
-  bool batch_invariant = false;
+  /// With isa kAmx and mode kAuto: the tokens take tiles, which are the fastest from about 16
+  /// tokens on. A token's bits do not depend on the tokens beside it, but they do on this; so who
+  /// computes tokens in changing company decides by what a token is, not by how many there are.
+  bool tiles = false;
 };
 
 /// Applies several matrices to the same input: the input is quantised once, and the threads share
-/// all rows. Every element is summed in one order, whatever the number of parts and threads, and,
-/// see LinearOptions::batch_invariant, of tokens. Outputs must not overlap each other or
-/// `x`. Errors: kResourceExhausted without working memory. Requires: shapes that fit (a fault of
-/// the caller otherwise).
+/// all rows. Every element is summed in one order, whatever the number of parts, threads and
+/// tokens. Outputs must not overlap each other or `x`. Errors: kResourceExhausted without working
+/// memory. Requires: shapes that fit (a fault of the caller otherwise).
 [[nodiscard]] Status linear(ConstMatrix x, std::span<const LinearPart> parts,
                             const LinearOptions& options, ThreadPool& pool);
 

@@ -11,7 +11,7 @@ namespace onebeat {
 Result<std::unique_ptr<CpuExecutor>> CpuExecutor::create(const Model& model,
                                                          const CpuForwardOptions& options,
                                                          const PagePool& pages, ThreadPool& pool) {
-  std::unique_ptr<CpuExecutor> executor(new CpuExecutor(pool));
+  std::unique_ptr<CpuExecutor> executor(new CpuExecutor(pool, options.prompts_on_tiles));
   ONEBEAT_ASSIGN_OR_RETURN(executor->forward_, CpuForward::create(model, options, pages, pool));
   for (int thread = 0; thread < pool.threads(); ++thread)
     executor->samplers_.emplace_back(model.config().vocabulary);
@@ -41,6 +41,15 @@ Result<std::span<const StepToken>> CpuExecutor::collect() {
   return std::span<const StepToken>(done.tokens.data(), done.count);
 }
 
+// Which tokens take tiles is a matter of the request alone, so that company changes no bits: those
+// of a prompt that is long enough. A reply's token keeps the kernels that it had when it was
+// computed first.
+std::int32_t CpuExecutor::tokens_on_tiles(const PromptPart& part) const {
+  if (!prompts_on_tiles_ || part.prompt_tokens < kFewestTileTokens) return 0;
+  const auto count = static_cast<std::int32_t>(part.tokens.size());
+  return std::clamp(part.prompt_tokens - part.position, 0, count);
+}
+
 Status CpuExecutor::run(const StepBatch& batch) {
   for (const PageCopy& copy : batch.copies) forward_->copy_page(copy.from, copy.to);
   decode_.clear();
@@ -52,7 +61,8 @@ Status CpuExecutor::run(const StepBatch& batch) {
   parts_.clear();
   for (const PromptPart& part : batch.parts) {
     parts_.push_back({part.row, part.position, part.tokens,
-                      part.wants_logits ? PromptLogits::kLast : PromptLogits::kNone});
+                      part.wants_logits ? PromptLogits::kLast : PromptLogits::kNone,
+                      tokens_on_tiles(part)});
   }
   return forward_->run(decode_, parts_);
 }

@@ -35,11 +35,14 @@ class CpuExecutor final : public StepExecutor {
     std::vector<TokenLogProb> top;  // kMaxTopLogProbs for each token
   };
 
-  explicit CpuExecutor(ThreadPool& pool) : pool_(pool) {}
+  CpuExecutor(ThreadPool& pool, bool prompts_on_tiles)
+      : pool_(pool), prompts_on_tiles_(prompts_on_tiles) {}
   [[nodiscard]] Status run(const StepBatch& batch);
+  [[nodiscard]] std::int32_t tokens_on_tiles(const PromptPart& part) const;
   void choose(const StepBatch& batch, Done& done);
 
   ThreadPool& pool_;
+  bool prompts_on_tiles_;
   std::unique_ptr<CpuForward> forward_;
   std::vector<Sampler> samplers_;           // of each thread
   std::vector<std::int32_t> last_sampled_;  // of each row

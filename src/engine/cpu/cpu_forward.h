@@ -22,12 +22,15 @@ struct CpuForwardOptions {
   ComputeMode mode = ComputeMode::kAuto;
   CpuIsa isa = CpuIsa::kPortable;
   KvType kv_type = KvType::kF16;
-  bool batch_invariant = false;      ///< A request's bits do not depend on its company.
+  bool prompts_on_tiles = true;      ///< LinearOptions::tiles, for prompts that are long enough.
   std::int64_t context_tokens = 0;   ///< Longest request.
   std::int32_t max_decode_rows = 1;  ///< Most requests that decode in one pass.
   std::int32_t max_rows = 256;       ///< Most tokens of one pass.
   std::int32_t max_output_rows = 1;  ///< Most tokens of one pass whose logits are wanted.
 };
+
+/// Shorter prompts do not gain by tiles: weights are expanded for them.
+inline constexpr std::int32_t kFewestTileTokens = 16;
 
 /// Tokens in a page of the CPU's cache.
 inline constexpr std::int32_t kCpuPageTokens = 32;
@@ -48,6 +51,7 @@ struct PromptTokens {
   std::int32_t position = 0;  ///< Of the first.
   std::span<const std::int32_t> tokens;
   PromptLogits wanted = PromptLogits::kNone;
+  std::int32_t tiles = 0;  ///< How many of its first tokens take tiles (LinearOptions::tiles).
 };
 
 /// For one call at a time. After create() and the first passes nothing allocates.
@@ -79,6 +83,7 @@ class CpuForward {
   [[nodiscard]] Status make_planner();
   void reserve_rows();
   [[nodiscard]] Status prepare_decode(std::span<const DecodeToken> decode);
+  void add_run(std::int64_t count, bool tiles);
   void lay_out_parts(std::span<const PromptTokens> parts);
   [[nodiscard]] PageMap page_map(std::size_t first_request) const;
 
@@ -102,6 +107,7 @@ class CpuForward {
   std::vector<std::int32_t> tokens_, positions_, slots_, output_rows_;
   // Of each request:
   std::vector<std::int32_t> rows_of_, query_begin_, lens_;
+  std::vector<RowRun> runs_;
   std::vector<PlanView> plans_;
   EngineCounters counters_;
 };

@@ -73,7 +73,7 @@ Status CpuRunner::prefill(std::int32_t request, std::span<const std::int32_t> to
   ONEBEAT_CHECK(count >= 1 && count <= options_.prefill_chunk);
   ONEBEAT_RETURN_IF_ERROR(reserve(request, count));
   std::int32_t& len = lens_[static_cast<std::size_t>(request)];
-  const PromptTokens part = {request, len, tokens, wanted};
+  const PromptTokens part = {request, len, tokens, wanted, count >= kFewestTileTokens ? count : 0};
   if (const Status status = forward_->run({}, {&part, 1}); !status.ok()) {
     pages_->shrink(request, len);
     return status;

@@ -212,7 +212,7 @@ void Scheduler::add_prompt_parts(ScheduledStep& step) {
     const bool last = count == sequence.remaining();
     parts_.push_back({sequence.row, sequence.scheduled,
                       std::span(sequence.tokens).subspan(begin, static_cast<std::size_t>(count)),
-                      last, sequence.first_changed_page});
+                      last, sequence.first_changed_page, sequence.prompt_tokens});
     sequence.scheduled += count;
     if (sequence.reply_tokens() == 0)
       sequence.computed_tokens = sequence.scheduled - sequence.cached_tokens;

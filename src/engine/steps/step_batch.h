@@ -25,13 +25,14 @@ struct DecodeRow {
   std::int32_t first_changed_page = 0;
 };
 
-/// Consecutive tokens of a prompt.
+/// Consecutive tokens of a prompt, or of a prompt and its reply that are computed again.
 struct PromptPart {
   std::int32_t row = 0;
   std::int32_t position = 0;  ///< Of the first token.
   std::span<const std::int32_t> tokens;
   bool wants_logits = false;  ///< Of the last token.
   std::int32_t first_changed_page = 0;
+  std::int32_t prompt_tokens = 0;  ///< Length of the request's whole prompt.
 };
 
 /// A token to choose. Several may take the same logits: completions of one prompt.

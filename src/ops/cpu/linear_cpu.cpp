@@ -148,7 +148,7 @@ Status linear(ConstMatrix x, std::span<const LinearPart> parts, const LinearOpti
               ThreadPool& pool) {
   check_shapes(x, parts, options);
   if (x.rows == 0) return Status();
-  if (tiles_pay(x, parts, options)) return linear_with_tiles(x, parts, pool);
+  if (takes_tiles(parts, options)) return linear_with_tiles(x, parts, pool);
   const LinearKernels& kernels = linear_kernels(options.isa);
 
   // Working memory: thread 0 keeps the quantised input for all, and everybody some expanded rows.

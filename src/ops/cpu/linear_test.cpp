@@ -54,7 +54,7 @@ class LinearTest : public testing::TestWithParam<CpuIsa> {
     if (!supports(GetParam())) GTEST_SKIP() << "this machine has no " << to_string(GetParam());
     pool_ = ThreadPool::create(2).value();
   }
-  LinearOptions options(ComputeMode mode) const { return {mode, GetParam()}; }
+  LinearOptions options(ComputeMode mode) const { return {mode, GetParam(), true}; }
 
   /// Computes with every element's exact value and bound on the rounding, and compares.
   void check(WeightType type, std::int64_t rows, std::int64_t cols, std::int64_t tokens,

@@ -76,7 +76,7 @@ class PanelProductTest : public testing::TestWithParam<CpuIsa> {
                            std::numeric_limits<float>::quiet_NaN());
     const LinearPart part = {
         weight, nullptr, {out.data(), tokens, weight.rows, weight.rows}, false};
-    const LinearOptions options = {ComputeMode::kAuto, isa, true};
+    const LinearOptions options = {ComputeMode::kAuto, isa, false};
     EXPECT_TRUE(
         linear({x.data(), tokens, weight.cols, weight.cols}, {&part, 1}, options, *pool_).ok());
     return out;

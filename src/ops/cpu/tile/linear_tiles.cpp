@@ -15,8 +15,6 @@ namespace onebeat {
 #if ONEBEAT_X86
 namespace {
 
-/// Below it the expansion of the weights costs more than it saves.
-constexpr std::int64_t kFewestTokens = 16;
 /// Rows of weights that are expanded together.
 constexpr std::int64_t kRows = 2 * 16;
 /// Tiles of columns that are expanded together: of 32 rows 48 KiB, most of a first-level cache.
@@ -68,9 +66,8 @@ void compute(const LinearPart& part, std::int64_t row, const TileActivations& x,
 
 }  // namespace
 
-bool tiles_pay(ConstMatrix x, std::span<const LinearPart> parts, const LinearOptions& options) {
-  if (options.isa != CpuIsa::kAmx || options.mode != ComputeMode::kAuto ||
-      options.batch_invariant || x.rows < kFewestTokens) {
+bool takes_tiles(std::span<const LinearPart> parts, const LinearOptions& options) {
+  if (!options.tiles || options.isa != CpuIsa::kAmx || options.mode != ComputeMode::kAuto) {
     return false;
   }
   return std::all_of(parts.begin(), parts.end(), [](const LinearPart& part) {
@@ -123,7 +120,7 @@ Status linear_with_tiles(ConstMatrix x, std::span<const LinearPart> parts, Threa
 
 #else
 
-bool tiles_pay(ConstMatrix, std::span<const LinearPart>, const LinearOptions&) {
+bool takes_tiles(std::span<const LinearPart>, const LinearOptions&) {
   return false;
 }
 Status linear_with_tiles(ConstMatrix, std::span<const LinearPart>, ThreadPool&) {

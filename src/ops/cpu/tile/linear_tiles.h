@@ -8,12 +8,11 @@
 
 namespace onebeat {
 
-/// Whether linear() is best computed so: enough tokens, weights in a layout that can be expanded,
-/// and no promise that a token's bits do not depend on its company.
-[[nodiscard]] bool tiles_pay(ConstMatrix x, std::span<const LinearPart> parts,
-                             const LinearOptions& options);
+/// Whether linear() is computed so: the options want it, and the weights are in a layout that can
+/// be expanded.
+[[nodiscard]] bool takes_tiles(std::span<const LinearPart> parts, const LinearOptions& options);
 
-/// As linear(). Requires: tiles_pay().
+/// As linear(). Requires: takes_tiles().
 [[nodiscard]] Status linear_with_tiles(ConstMatrix x, std::span<const LinearPart> parts,
                                        ThreadPool& pool);
 

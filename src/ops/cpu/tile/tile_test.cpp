@@ -73,7 +73,7 @@ class TileTest : public testing::Test {
     }
     const WeightView packed = packer_->pack(weights.view).value();
     const LinearPart part = {packed, bias.values.data(), {out.data(), tokens, rows, stride}, add};
-    ASSERT_TRUE(tiles_pay(x.view, {&part, 1}, kOptions));
+    ASSERT_TRUE(takes_tiles({&part, 1}, kOptions));
     ASSERT_TRUE(linear(x.view, {&part, 1}, kOptions, *pools_[pool]).ok());
     const bool quantised = block_elements(type) > 1;
     for (std::int64_t t = 0; t < tokens; ++t) {
@@ -104,7 +104,7 @@ class TileTest : public testing::Test {
     }
   }
 
-  static constexpr LinearOptions kOptions = {ComputeMode::kAuto, CpuIsa::kAmx, false};
+  static constexpr LinearOptions kOptions = {ComputeMode::kAuto, CpuIsa::kAmx, true};
   std::vector<std::unique_ptr<ThreadPool>> pools_;
   std::unique_ptr<WeightPacker> packer_;
 };
@@ -144,7 +144,7 @@ TEST_F(TileTest, AsCloseToExactAsPromised) {
     std::vector<float> out(kTokens * kRows);
     const auto error = [&](bool tiles) {
       const LinearPart part = {packed, nullptr, {out.data(), kTokens, kRows, kRows}, false};
-      const LinearOptions options = {ComputeMode::kAuto, CpuIsa::kAmx, !tiles};
+      const LinearOptions options = {ComputeMode::kAuto, CpuIsa::kAmx, tiles};
       EXPECT_TRUE(linear(x.view, {&part, 1}, options, *pools_[1]).ok());
       double squares = 0, size = 0;
       for (std::int64_t i = 0; i < kTokens * kRows; ++i) {
@@ -200,19 +200,46 @@ TEST_F(TileTest, NotANumberStaysInItsRow) {
   for (std::size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i / 32 == 17) << i;
 }
 
-TEST_F(TileTest, OnlyWhereTheyPayAndMay) {
+TEST_F(TileTest, ATokensBitsDoNotDependOnItsCompany) {
+  constexpr std::int64_t kRows = 45, kCols = 1024, kTokens = 70;
+  for (const WeightType type : {WeightType::kQ4_1, WeightType::kQ4_K, WeightType::kBF16}) {
+    const RandomWeights weights = random_weights(type, kRows, kCols, 5);
+    const Activations x(kTokens, kCols, 7);
+    const auto compute = [&](std::int64_t first, std::int64_t tokens, ThreadPool& pool) {
+      std::vector<float> out(static_cast<std::size_t>(tokens * kRows));
+      const LinearPart part = {
+          packer_->pack(weights.view).value(), nullptr, {out.data(), tokens, kRows, kRows}, false};
+      ConstMatrix some = x.view;
+      some.data += first * some.stride;
+      some.rows = tokens;
+      EXPECT_TRUE(linear(some, {&part, 1}, kOptions, pool).ok());
+      return out;
+    };
+    const std::vector<float> together = compute(0, kTokens, *pools_[1]);
+    for (const auto& [first, tokens] : {std::pair<std::int64_t, std::int64_t>(0, 1),
+                                        {3, 1},
+                                        {69, 1},
+                                        {5, 15},
+                                        {16, 33},
+                                        {1, 69}}) {
+      SCOPED_TRACE(testing::Message() << to_string(type) << " " << tokens << " from " << first);
+      const auto begin = together.begin() + first * kRows;
+      EXPECT_EQ(compute(first, tokens, *pools_[0]),
+                std::vector<float>(begin, begin + tokens * kRows));
+    }
+  }
+}
+
+TEST_F(TileTest, OnlyWhereTheyMay) {
   const RandomWeights weights = random_weights(WeightType::kQ4_1, 32, 64, 1);
   const Activations x(64, 64, 3);
   LinearPart part = {packer_->pack(weights.view).value(), nullptr, {}, false};
-  EXPECT_TRUE(tiles_pay(x.view, {&part, 1}, kOptions));
-  EXPECT_FALSE(tiles_pay(x.view, {&part, 1}, {ComputeMode::kF32, CpuIsa::kAmx, false}));
-  EXPECT_FALSE(tiles_pay(x.view, {&part, 1}, {ComputeMode::kAuto, CpuIsa::kAmx, true}));
-  EXPECT_FALSE(tiles_pay(x.view, {&part, 1}, {ComputeMode::kAuto, CpuIsa::kAvx512Vnni, false}));
-  ConstMatrix few = x.view;
-  few.rows = 8;
-  EXPECT_FALSE(tiles_pay(few, {&part, 1}, kOptions));
+  EXPECT_TRUE(takes_tiles({&part, 1}, kOptions));
+  EXPECT_FALSE(takes_tiles({&part, 1}, {ComputeMode::kF32, CpuIsa::kAmx, true}));
+  EXPECT_FALSE(takes_tiles({&part, 1}, {ComputeMode::kAuto, CpuIsa::kAmx, false}));
+  EXPECT_FALSE(takes_tiles({&part, 1}, {ComputeMode::kAuto, CpuIsa::kAvx512Vnni, true}));
   part.weight = weights.view;  // as in a file
-  EXPECT_FALSE(tiles_pay(x.view, {&part, 1}, kOptions));
+  EXPECT_FALSE(takes_tiles({&part, 1}, kOptions));
 }
 
 }  // namespace
