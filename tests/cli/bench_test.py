@@ -14,7 +14,8 @@ class Bench(program.ProgramTest):
         names = re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)
         self.assertLessEqual({"attention", "limits", "prepare", "step", "step-attention"}, set(names))
         for name in names:
-            self.assertIn("--format", self.output_of("bench", name, "--help"))
+            help_text = self.output_of("bench", name, "--help")
+            self.assertIn("--out" if name == "logits" else "--format", help_text)
             self.assert_error(2, f"onebeat bench {name}", "bench", name, "--nonsense")
 
     def test_the_isolated_preparation(self):
