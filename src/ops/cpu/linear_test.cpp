@@ -10,6 +10,7 @@
 
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
+#include "ops/cpu/random_activations.h"
 #include "ops/cpu/random_weights.h"
 #include "ops/embedding.h"
 
@@ -20,29 +21,6 @@ constexpr WeightType kPackedTypes[] = {WeightType::kQ5_0, WeightType::kQ5_1, Wei
                                        WeightType::kQ5_K, WeightType::kQ6_K};
 constexpr WeightType kAllTypes[] = {WeightType::kF32,  WeightType::kF16,  WeightType::kBF16,
                                     WeightType::kQ8_0, WeightType::kQ4_0, WeightType::kQ4_1};
-
-std::vector<float> random_activations(std::int64_t count, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  std::vector<float> x(static_cast<std::size_t>(count));
-  for (float& value : x) value = normal(random);
-  return x;
-}
-
-/// What 8-bit activations stand for: blocks of 32, d = largest magnitude / 127, rounded to nearest.
-std::vector<double> as_quantized(const std::vector<float>& x) {
-  std::vector<double> values(x.size());
-  for (std::size_t block = 0; block < x.size(); block += 32) {
-    float largest = 0;
-    for (std::size_t i = block; i < block + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-    const float d = largest / 127.0f;
-    const float inverse = d > 0 ? 1.0f / d : 0.0f;
-    for (std::size_t i = block; i < block + 32; ++i) {
-      values[i] = static_cast<double>(d) * std::nearbyint(x[i] * inverse);
-    }
-  }
-  return values;
-}
 
 std::string name_of(const testing::TestParamInfo<CpuIsa>& isa) {
   return std::string(to_string(isa.param));

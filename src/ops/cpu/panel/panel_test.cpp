@@ -11,6 +11,7 @@
 #include "ops/cpu/isa.h"
 #include "ops/cpu/linear_kernels.h"
 #include "ops/cpu/panel/panel_layout.h"
+#include "ops/cpu/random_activations.h"
 #include "ops/cpu/random_weights.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -84,29 +85,6 @@ class PanelProductTest : public testing::TestWithParam<CpuIsa> {
   std::unique_ptr<ThreadPool> pool_;
 };
 
-std::vector<float> random_floats(std::int64_t count, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<float> normal(0.0f, 1.0f);
-  std::vector<float> x(static_cast<std::size_t>(count));
-  for (float& value : x) value = normal(random);
-  return x;
-}
-
-/// What 8-bit activations stand for: blocks of 32, d = largest magnitude / 127, to nearest.
-std::vector<double> as_quantized(const std::vector<float>& x) {
-  std::vector<double> values(x.size());
-  for (std::size_t block = 0; block < x.size(); block += 32) {
-    float largest = 0;
-    for (std::size_t i = block; i < block + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-    const float d = largest / 127.0f;
-    const float inverse = d > 0 ? 1.0f / d : 0.0f;
-    for (std::size_t i = block; i < block + 32; ++i) {
-      values[i] = static_cast<double>(d) * std::nearbyint(x[i] * inverse);
-    }
-  }
-  return values;
-}
-
 TEST_P(PanelProductTest, AgreesWithDoubles) {
   for (const WeightType type : kTypes) {
     for (const std::int64_t rows : {16, 33, 150}) {
@@ -114,7 +92,7 @@ TEST_P(PanelProductTest, AgreesWithDoubles) {
         const std::int64_t cols = rows == 33 ? 768 : block_elements(type);
         const RandomWeights weights = random_weights(type, rows, cols, 7);
         const Packed packed(weights.view);
-        const std::vector<float> x = random_floats(tokens * cols, 11);
+        const std::vector<float> x = random_activations(tokens * cols, 11);
         const std::vector<double> exact = as_quantized(x);
         const std::vector<float> out = multiply(packed.view, x, tokens);
         for (std::int64_t i = 0; i < tokens * rows; ++i) {
@@ -142,7 +120,7 @@ TEST_P(PanelProductTest, ATokensBitsDoNotDependOnItsCompany) {
     constexpr std::int64_t kCols = 768;
     const RandomWeights weights = random_weights(type, kRows, kCols, 3);
     const Packed packed(weights.view);
-    const std::vector<float> x = random_floats(67 * kCols, 13);
+    const std::vector<float> x = random_activations(67 * kCols, 13);
     std::vector<float> alone;
     for (std::int64_t t = 0; t < 67; ++t) {
       const std::vector<float> row(x.begin() + t * kCols, x.begin() + (t + 1) * kCols);
@@ -164,7 +142,7 @@ TEST_P(PanelProductTest, EveryInstructionSetGivesTheSameBits) {
   for (const WeightType type : kTypes) {
     const RandomWeights weights = random_weights(type, 50, 768, 37);
     const Packed packed(weights.view);
-    const std::vector<float> x = random_floats(39 * 768, 41);
+    const std::vector<float> x = random_activations(39 * 768, 41);
     EXPECT_EQ(multiply_with(GetParam(), packed.view, x, 39),
               multiply_with(CpuIsa::kAvx512Vnni, packed.view, x, 39))
         << to_string(type);
