@@ -185,7 +185,6 @@ Status CpuLayerOps::attention(std::int32_t layer) {
     launch.pages = rows_.prefill_pages;
     ONEBEAT_RETURN_IF_ERROR(
         prefill_attention(parts_.geometries[class_index], rows_.prefill, launch, pool_));
-    ++prefill_launches_;
   }
   return Status();
 }

@@ -64,8 +64,6 @@ class CpuLayerOps final : public LayerOps {
   [[nodiscard]] ConstMatrix logits() const { return view(Buffer::kLogits); }
   /// Decode attention launches that executed a plan to the end, since creation.
   [[nodiscard]] std::int64_t planned_launches() const { return planned_launches_; }
-  /// Prefill attention launches since creation.
-  [[nodiscard]] std::int64_t prefill_launches() const { return prefill_launches_; }
 
   Status embed(const WeightView& table, float scale) override;
   Status rms_norm(Buffer x, std::span<const float> gain, Buffer out) override;
@@ -100,7 +98,6 @@ class CpuLayerOps final : public LayerOps {
   RowRun outputs_;          // after keep_output_rows()
   std::int64_t count_ = 0;  // rows of the pass, or the wanted ones after keep_output_rows()
   std::int64_t planned_launches_ = 0;
-  std::int64_t prefill_launches_ = 0;
 };
 
 }  // namespace onebeat

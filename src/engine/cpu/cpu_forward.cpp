@@ -150,18 +150,17 @@ Status CpuForward::prepare_decode(std::span<const DecodeToken> decode) {
   return Status();
 }
 
-void CpuForward::lay_out_parts(std::span<const PromptTokens> parts) {
+void CpuForward::lay_out_parts(std::size_t decode_rows, std::span<const PromptTokens> parts) {
   // Counted from the pass's first row; `decode` rows were laid out before.
   query_begin_.assign(1, 0);
   lens_.clear();
   runs_.clear();
-  const std::size_t decode = plans_.empty() ? 0 : plans_[0].requests().size() - 1;
-  add_run(static_cast<std::int64_t>(decode), false);
+  add_run(static_cast<std::int64_t>(decode_rows), false);
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const PromptTokens& part = parts[p];
-    rows_of_[decode + p] = part.row;
+    rows_of_[decode_rows + p] = part.row;
     const std::span<const std::int32_t> pages = pages_.pages(part.row);
-    const auto first = decode + static_cast<std::size_t>(query_begin_.back());
+    const auto first = decode_rows + static_cast<std::size_t>(query_begin_.back());
     for (std::size_t t = 0; t < part.tokens.size(); ++t) {
       const std::int32_t position = part.position + static_cast<std::int32_t>(t);
       tokens_[first + t] = part.tokens[t];
@@ -192,7 +191,7 @@ Status CpuForward::run(std::span<const DecodeToken> decode, std::span<const Prom
   }
   ONEBEAT_CHECK(count >= 1 && count <= tokens_.size());
   ONEBEAT_RETURN_IF_ERROR(prepare_decode(decode));
-  lay_out_parts(parts);
+  lay_out_parts(decode.size(), parts);
 
   std::size_t outputs = decode.size();
   for (std::size_t p = 0; p < parts.size(); ++p) {

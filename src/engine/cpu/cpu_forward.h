@@ -84,7 +84,7 @@ class CpuForward {
   void reserve_rows();
   [[nodiscard]] Status prepare_decode(std::span<const DecodeToken> decode);
   void add_run(std::int64_t count, bool tiles);
-  void lay_out_parts(std::span<const PromptTokens> parts);
+  void lay_out_parts(std::size_t decode_rows, std::span<const PromptTokens> parts);
   [[nodiscard]] PageMap page_map(std::size_t first_request) const;
 
   /// One attention class: its plan's bytes and the scratch of its launches.

@@ -16,7 +16,6 @@ Result<RequestId> RequestQueue::push(std::unique_ptr<ActiveRequest> request) {
   if (inbox_.size() == inbox_.capacity()) inbox_.reserve(2 * inbox_.size() + 16);
   const RequestId id = ++last_id_;
   request->id = id;
-  request->arrival = id;
   live_.emplace(id, request.get());
   inbox_.push_back(std::move(request));
   ++waiting_;

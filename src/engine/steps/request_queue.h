@@ -47,7 +47,6 @@ class RequestQueue {
   void wake();
 
   [[nodiscard]] std::int32_t waiting() const;
-  [[nodiscard]] std::int32_t capacity() const { return capacity_; }
 
  private:
   const std::int32_t capacity_;

@@ -141,7 +141,7 @@ void Scheduler::release_row(Sequence& sequence) {
   cache_.close_row(sequence.row);
   sequence.row = -1;
   sequence.leaving = false;
-  sequence.scheduled = sequence.completed = 0;
+  sequence.scheduled = 0;
 }
 
 void Scheduler::begin_waiting() {
@@ -171,7 +171,7 @@ bool Scheduler::try_begin(Sequence& sequence) {
   }
   if (sequence.reply_tokens() == 0 && sequence.computed_tokens == 0) sequence.cached_tokens = known;
   sequence.row = *row;
-  sequence.scheduled = sequence.completed = known;
+  sequence.scheduled = known;
   sequence.published_pages = known / page_tokens;
   sequence.first_changed_page = 0;
   sequence.begun_step = next_step_;
@@ -251,7 +251,6 @@ void Scheduler::fork(Sequence& parent, Sequence& child) {
   child.tokens.assign(parent.tokens.begin(), parent.tokens.end());
   prepare_tokens(child);
   child.scheduled = parent.scheduled;
-  child.completed = parent.completed;
   child.chain = {parent.request->request.cache_salt, 0};
   child.published_pages = 0;
   child.first_changed_page = 0;
@@ -280,7 +279,6 @@ void Scheduler::completed(const ScheduledStep& step, bool succeeded) {
   const std::int32_t page_tokens = cache_.shape().page_tokens;
   for (const auto& [sequence, scheduled] : step.progress) {
     if (!succeeded || sequence->state != SequenceState::kRunning) continue;
-    sequence->completed = scheduled;
     for (; (sequence->published_pages + 1) * page_tokens <= scheduled;
          ++sequence->published_pages) {
       const auto first = static_cast<std::size_t>(sequence->published_pages * page_tokens);

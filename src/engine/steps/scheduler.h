@@ -21,7 +21,6 @@ namespace onebeat {
 struct SchedulerLimits {
   std::int32_t max_sequences = 1;    ///< Most that run at once; at most the cache's rows.
   std::int32_t max_waiting = 1;      ///< Most sequences in the queue, interrupted ones included.
-  std::int64_t context_tokens = 0;   ///< Longest sequence.
   std::int32_t prompt_tokens = 256;  ///< Most tokens of prompts in a step.
   std::int32_t prompt_tokens_beside_decode = 64;  ///< The same where others decode.
 };
@@ -59,12 +58,6 @@ class Scheduler {
   /// Takes a sequence out of the queue or from its pages; its state is kFinished then.
   void remove(Sequence& sequence);
 
-  [[nodiscard]] bool has_waiting() const { return !waiting_.empty(); }
-  [[nodiscard]] bool has_running() const { return !running_.empty(); }
-  /// No sequence waits, runs, or is named by a step in flight.
-  [[nodiscard]] bool idle() const {
-    return waiting_.empty() && running_.empty() && leaving_.empty();
-  }
   [[nodiscard]] std::int32_t num_running() const {
     return static_cast<std::int32_t>(running_.size());
   }

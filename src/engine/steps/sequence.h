@@ -25,8 +25,8 @@ enum class SequenceState : std::uint8_t {
   kFinished,  ///< Its last event is out; its row may still be named by a step in flight.
 };
 
-/// Lengths count tokens. Steps compute tokens in order: [0, completed) are in the cache, [0,
-/// scheduled) will be when all steps in flight have completed.
+/// Lengths count tokens. Steps compute tokens in order: [0, scheduled) are in the cache when all
+/// steps in flight have completed.
 struct Sequence {
   ActiveRequest* request = nullptr;
   std::int32_t completion = 0;
@@ -36,7 +36,6 @@ struct Sequence {
   std::int32_t max_reply_tokens = 0;  ///< max_tokens, or what the context has room for.
 
   std::int32_t scheduled = 0;
-  std::int32_t completed = 0;
   std::int32_t pending = 0;  ///< Tokens that the steps in flight will append.
   std::int32_t row = -1;
   std::int32_t first_changed_page = 0;  ///< Columns from here on are not known to the executor.
@@ -65,7 +64,6 @@ struct Sequence {
 struct ActiveRequest {
   RequestId id = 0;
   Request request;
-  std::uint64_t arrival = 0;
   std::vector<Sequence> sequences;  ///< One for each completion; their addresses never change.
   std::int32_t unborn = 0;          ///< Completions that wait for the first one's prompt.
   std::int32_t unfinished = 0;      ///< Completions whose last event is not out.
@@ -79,7 +77,7 @@ struct ActiveRequest {
   const ActiveRequest& x = *a.request;
   const ActiveRequest& y = *b.request;
   if (x.request.priority != y.request.priority) return x.request.priority > y.request.priority;
-  if (x.arrival != y.arrival) return x.arrival < y.arrival;
+  if (x.id != y.id) return x.id < y.id;  // numbered as they arrive
   return a.completion < b.completion;
 }
 
