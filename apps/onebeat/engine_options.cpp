@@ -65,8 +65,10 @@ void add_model_options(CLI::App* command, ModelOptions& options) {
       ->check(CLI::Range(1, ThreadPool::kMaxThreads));
   command->add_option("--context", options.context,
                       "Most tokens of prompt and reply; without it the model's own, at most 8192");
-  command->add_flag("--batch-invariant", options.batch_invariant,
-                    "A reply's bits do not depend on what is computed beside or before it");
+  command->add_flag(
+      "--batch-invariant", options.batch_invariant,
+      "A reply's bits do not depend on what the cache holds either; prompts are slower on "
+      "processors with AMX");
 }
 
 Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options) {

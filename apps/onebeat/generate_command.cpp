@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `onebeat generate`: completes a prompt, as it is or as a message, and says where the time went.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,6 +25,7 @@
 #include "interrupt.h"
 #include "onebeat/engine.h"
 #include "reply_text.h"
+#include "terminal_text.h"
 
 namespace onebeat::cli {
 namespace {
@@ -132,7 +134,9 @@ void show(const GenerateOptions& options, std::size_t index,
   if (options.format == "json") {
     shown = report_json(prompt, result, text, load_ms, seed);
   } else if (options.prompts.size() > 1) {
-    shown = fmt::format("{}== {} ==\n{}\n", index == 0 ? "" : "\n", index + 1, text);
+    const bool terminal = isatty(STDOUT_FILENO) == 1;
+    shown = fmt::format("{}== {} ==\n{}\n", index == 0 ? "" : "\n", index + 1,
+                        terminal ? without_controls(text) : text);
   }
   std::fwrite(shown.data(), 1, shown.size(), stdout);
 }

@@ -29,7 +29,7 @@ class Bench(program.ProgramTest):
         for option, value in (("--set", "verify"), ("--least-worker-tokens", "64"), ("--no-overlap", None)):
             self.assert_error(2, [option, "GPU only"], "bench", "attention", option, *([value] if value else []))
         for option, value in (("--preset", "short"), ("--tile", "32"), ("--kv-type", "f16"), ("--invariant-chunk", "64"),
-                              ("--pages-in-order", None)):
+                              ("--passes", "3"), ("--pages-in-order", None)):
             self.assert_error(2, [option, "for the CPU only"], "bench", "attention", "--device", "cuda:0", option,
                               *([value] if value else []))
         for option, value in (("--heads", "8/8"), ("--head-dim", "64"), ("--page", "1"), ("--query-tokens", "2")):

@@ -67,6 +67,8 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
   refuse(given.kv_type != unset.kv_type, "--kv-type", "for the CPU only; a GPU takes bf16");
   refuse(given.invariant_chunk != 0, "--invariant-chunk", kWhy);
   refuse(given.pages_in_order, "--pages-in-order", kWhy);
+  refuse(given.threads != unset.threads, "--threads", kWhy);
+  refuse(given.passes != unset.passes, "--passes", kWhy);
   if (!given.lens.empty()) return;
   constexpr const char* kSet = "goes with --lens: the shapes of a set have their own";
   refuse(given.heads != unset.heads, "--heads", kSet);
