@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
+#include "attention/cuda/decode/decode_params.h"
 
 namespace onebeat::cuda {
 

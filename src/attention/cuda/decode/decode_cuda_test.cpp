@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "attention/cuda/decode_checks_for_test.h"
-#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode/decode_checks_for_test.h"
+#include "attention/cuda/decode/decode_kernels.h"
 
 namespace onebeat {
 namespace {

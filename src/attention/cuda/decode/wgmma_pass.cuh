@@ -9,10 +9,10 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/merge.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/merge.cuh"
+#include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_shape.cuh"
 #include "attention/cuda/wgmma.cuh"
 
 namespace onebeat::cuda {

@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/plan_walk.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
 
 namespace onebeat::cuda {

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode/decode_kernels.h"
 #include "attention/cuda/device_batch_for_test.h"
 #include "device/cuda_device.h"
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode/decode_kernels.h"
+#include "attention/cuda/decode/paused_kernels_for_test.h"
 #include "attention/cuda/device_batch_for_test.h"
-#include "attention/cuda/paused_kernels_for_test.h"
 #include "device/cuda_device.h"
 
 namespace onebeat {

@@ -7,12 +7,12 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/kv_stream.cuh"
-#include "attention/cuda/merge.cuh"
-#include "attention/cuda/mma_column_pass.cuh"
-#include "attention/cuda/mma_pass.cuh"
-#include "attention/cuda/plan_walk.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/kv_stream.cuh"
+#include "attention/cuda/decode/merge.cuh"
+#include "attention/cuda/decode/mma_column_pass.cuh"
+#include "attention/cuda/decode/mma_pass.cuh"
+#include "attention/cuda/decode/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
 
 namespace onebeat::cuda {

@@ -6,8 +6,8 @@
 #include <bit>
 #include <limits>
 
-#include "attention/cuda/decode_kernels.h"
-#include "attention/cuda/decode_params.h"
+#include "attention/cuda/decode/decode_kernels.h"
+#include "attention/cuda/decode/decode_params.h"
 #include "attention/launch_check.h"
 #include "base/error.h"
 #include "device/cuda_status.h"

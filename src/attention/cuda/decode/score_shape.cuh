@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
+#include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/ptx.cuh"
 
 namespace onebeat::cuda {

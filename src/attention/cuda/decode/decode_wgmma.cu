@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
 
-#include "attention/cuda/decode_kernels.h"
-#include "attention/cuda/decode_wgmma.cuh"
+#include "attention/cuda/decode/decode_kernels.h"
+#include "attention/cuda/decode/decode_wgmma.cuh"
 
 namespace onebeat::cuda {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <span>
 
-#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode/decode_kernels.h"
 
 namespace onebeat {
 

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/plan_walk.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/plan_walk.cuh"
+#include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_shape.cuh"
 
 namespace onebeat::cuda {
 

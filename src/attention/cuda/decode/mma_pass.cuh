@@ -10,11 +10,11 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/kv_stream.cuh"
-#include "attention/cuda/merge.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/kv_stream.cuh"
+#include "attention/cuda/decode/merge.cuh"
+#include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/score_shape.cuh"
 
 namespace onebeat::cuda {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "attention/cuda/decode_checks_for_test.h"
+#include "attention/cuda/decode/decode_checks_for_test.h"
 
 namespace onebeat {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <span>
 
-#include "attention/cuda/decode_params.h"
+#include "attention/cuda/decode/decode_params.h"
 #include "onebeat/attention_cuda.h"
 
 namespace onebeat::cuda {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "attention/cuda/decode_kernels.h"
+#include "attention/cuda/decode/decode_kernels.h"
 
 #include <vector>
 

@@ -6,12 +6,12 @@
 
 #include <cstdint>
 
-#include "attention/cuda/decode_params.h"
-#include "attention/cuda/kv_stream.cuh"
-#include "attention/cuda/merge.cuh"
-#include "attention/cuda/plan_walk.cuh"
+#include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/kv_stream.cuh"
+#include "attention/cuda/decode/merge.cuh"
+#include "attention/cuda/decode/plan_walk.cuh"
+#include "attention/cuda/decode/wgmma_pass.cuh"
 #include "attention/cuda/ptx.cuh"
-#include "attention/cuda/wgmma_pass.cuh"
 
 namespace onebeat::cuda {
 
