@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/loading/model_texts.h"
+#include "input.h"
 #include "model/hub/model_cache.h"
 #include "model/model.h"
 #include "onebeat/thread_pool.h"
@@ -35,6 +36,18 @@ EngineOptions engine_options(const ModelOptions& options) {
     if (options.isa == to_string(isa)) chosen.isa = isa;
   }
   return chosen;
+}
+
+Result<std::string> template_source(const ModelFiles& files, const std::string& template_file) {
+  if (!template_file.empty()) return read_input(template_file);
+  ONEBEAT_ASSIGN_OR_RETURN(std::string source, read_chat_template(files));
+  if (source.empty()) {
+    return unsupported(
+        "{} has no chat template; give one with --chat-template, or use `onebeat generate` without "
+        "--chat",
+        name_of(files));
+  }
+  return source;
 }
 
 }  // namespace
@@ -92,6 +105,11 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
                      loaded.engine->facts().vocabulary);
   }
   return loaded;
+}
+
+Result<ChatPrompt> make_chat_prompt(const LoadedModel& model, const std::string& template_file) {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string source, template_source(model.files(), template_file));
+  return ChatPrompt::make(source, *model.tokenizer);
 }
 
 }  // namespace onebeat::cli

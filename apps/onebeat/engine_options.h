@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "engine/loading/chat_prompt.h"
 #include "model/formats/model_files.h"
 #include "onebeat/engine.h"
 #include "text/tokenizer.h"
@@ -45,5 +46,11 @@ struct LoadedModel {
 [[nodiscard]] Result<std::unique_ptr<Engine>> load_engine(const ModelOptions& options);
 /// Loads engine and tokenizer.
 [[nodiscard]] Result<LoadedModel> load_model(const ModelOptions& options);
+
+/// Conversations through the model's chat template, or through `template_file` instead of it. The
+/// model must outlive it. Errors: those of read_chat_template() and ChatPrompt::make();
+/// kUnsupported for a model without a chat template.
+[[nodiscard]] Result<ChatPrompt> make_chat_prompt(const LoadedModel& model,
+                                                  const std::string& template_file = {});
 
 }  // namespace onebeat::cli

@@ -16,7 +16,6 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
-#include "chat_prompt.h"
 #include "commands.h"
 #include "engine/loading/tokenizer_from_gguf.h"
 #include "engine_options.h"
@@ -102,7 +101,7 @@ Result<std::vector<std::int32_t>> encode_prompt(const GenerateOptions& options,
                                                 const LoadedModel& model, const std::string& text) {
   const Tokenizer& tokenizer = *model.tokenizer;
   if (options.chat) {
-    ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat, ChatPrompt::make(model.files(), tokenizer));
+    ONEBEAT_ASSIGN_OR_RETURN(const ChatPrompt chat, make_chat_prompt(model));
     const ChatMessage message = {"user", text};
     ONEBEAT_ASSIGN_OR_RETURN(PromptTokens prompt, chat.encode(std::span(&message, 1)));
     return std::move(prompt.ids);

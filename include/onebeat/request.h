@@ -73,6 +73,11 @@ struct Request {
   /// A completion ends where its text comes to hold one of these, which is no part of the text; its
   /// tokens are delivered. Needs wants_text.
   std::vector<std::string> stop_strings;
+  /// Texts go on from the prompt's: a space at their beginning belongs to them, which tokenizers
+  /// that put a space before every text would take away.
+  bool text_continues = false;
+  /// Texts hold those of control tokens too.
+  bool text_shows_special = false;
   SamplingParams sampling;
   /// Requests of higher priority are begun first and interrupted last; of equals, the first come.
   std::int32_t priority = 0;

@@ -79,5 +79,30 @@ TEST(EngineText, EndsAtStopStringsWhereverTokensDo) {
   testing::expect_nothing_held(*engine);
 }
 
+TEST(EngineText, ShowsControlTokensWhereAsked) {
+  testing::TinyModel model;
+  model.vocabulary = 1600;
+  const TinyModelFile file(std::move(model));
+  const auto engine = file.load(small_options());
+  const testing::SmallVocabulary vocabulary;
+  ASSERT_TRUE(
+      engine->set_tokenizer(std::make_shared<const Tokenizer>(vocabulary.tokenizer())).ok());
+  for (const bool shows : {false, true}) {
+    Request request = testing::request_of({5, 6, 7}, 3);
+    request.sampling.logit_bias = {{vocabulary.id_of("<|im_start|>"), 100.0f}};
+    request.wants_text = true;
+    request.text_shows_special = shows;
+    std::string text;
+    request.on_event = [&](const TokenEvent& event) {
+      text += event.text;
+      return true;
+    };
+    ASSERT_TRUE(engine->submit(request).ok());
+    while (engine->step()) {
+    }
+    EXPECT_EQ(text, shows ? "<|im_start|><|im_start|><|im_start|>" : "");
+  }
+}
+
 }  // namespace
 }  // namespace onebeat

@@ -63,8 +63,9 @@ std::unique_ptr<ActiveRequest> make_active(Request request, const RequestLimits&
     sequence.sampling.seed = completion_seed(request.sampling.seed, n);
     sequence.counted = has_penalties(request.sampling);
     if (request.wants_text) {
-      sequence.text = std::make_unique<TextStream>(limits.tokenizer,
-                                                   StopStrings::make(request.stop_strings).value());
+      sequence.text = std::make_unique<TextStream>(
+          limits.tokenizer, StopStrings::make(request.stop_strings).value(),
+          request.text_shows_special, request.text_continues);
     }
     if (request.mask) sequence.allowed.resize(token_mask_words(limits.vocabulary));
   }

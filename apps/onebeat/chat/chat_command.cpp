@@ -21,8 +21,7 @@ struct ChatCommandOptions {
 
 Status run_chat(const ChatCommandOptions& options) {
   ONEBEAT_ASSIGN_OR_RETURN(const LoadedModel model, load_model(options.model));
-  ONEBEAT_ASSIGN_OR_RETURN(
-      ChatPrompt prompt, ChatPrompt::make(model.files(), *model.tokenizer, options.template_file));
+  ONEBEAT_ASSIGN_OR_RETURN(ChatPrompt prompt, make_chat_prompt(model, options.template_file));
   if (!options.thinking.empty()) prompt.set_thinking(options.thinking == "on");
   return ChatSession(options.settings, model, prompt).run();
 }

@@ -10,7 +10,6 @@
 
 #include "chat/conversation.h"
 #include "chat/message_reader.h"
-#include "chat_prompt.h"
 #include "engine_options.h"
 #include "onebeat/engine.h"
 #include "onebeat/sampling.h"

@@ -12,8 +12,12 @@ namespace onebeat {
 
 class TextStream {
  public:
-  TextStream(std::shared_ptr<const Tokenizer> tokenizer, StopStrings stops)
-      : tokenizer_(std::move(tokenizer)), detokenizer_(*tokenizer_), stops_(std::move(stops)) {}
+  /// `show_special`, `continues`: see Detokenizer.
+  TextStream(std::shared_ptr<const Tokenizer> tokenizer, StopStrings stops, bool show_special,
+             bool continues)
+      : tokenizer_(std::move(tokenizer)),
+        detokenizer_(*tokenizer_, show_special, continues),
+        stops_(std::move(stops)) {}
 
   /// Takes a token; text() is then what it made certain. Returns whether a stop string is complete;
   /// nothing comes after it. Errors: those of Detokenizer::append().

@@ -5,14 +5,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "model/formats/model_files.h"
 #include "onebeat/status.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
-namespace onebeat::cli {
+namespace onebeat {
 
 struct PromptTokens {
   std::vector<std::int32_t> ids;
@@ -21,18 +21,21 @@ struct PromptTokens {
 
 class ChatPrompt {
  public:
-  /// Reads the template of a model that is open, or `template_file` instead of it. `tokenizer` must
-  /// outlive it. Errors: those of read_chat_template(); kUnsupported for a model without a chat
-  /// template, or a template that needs what is not there.
-  static Result<ChatPrompt> make(const ModelFiles& files, const Tokenizer& tokenizer,
-                                 const std::string& template_file = {});
+  /// Parses a template. `tokenizer` must outlive it. Errors: those of ChatTemplate::parse().
+  static Result<ChatPrompt> make(std::string_view template_source, const Tokenizer& tokenizer);
 
   /// Asks for thinking or none, of templates that know `enable_thinking`.
   void set_thinking(bool enabled);
 
   /// The tokens after which the model writes the assistant's next message. Special tokens come from
   /// the template alone: their texts in messages are spelled out. Errors: the template's refusal.
-  [[nodiscard]] Result<PromptTokens> encode(std::span<const ChatMessage> messages) const;
+  [[nodiscard]] Result<PromptTokens> encode(std::span<const ChatMessage> messages) const {
+    return encode(messages, options_);
+  }
+  /// The same with other options than options().
+  [[nodiscard]] Result<PromptTokens> encode(std::span<const ChatMessage> messages,
+                                            const ChatOptions& options) const;
+  [[nodiscard]] const ChatOptions& options() const { return options_; }
 
  private:
   ChatPrompt(ChatTemplate chat_template, const Tokenizer& tokenizer, ChatOptions options)
@@ -45,4 +48,4 @@ class ChatPrompt {
   ChatOptions options_;
 };
 
-}  // namespace onebeat::cli
+}  // namespace onebeat

@@ -1,34 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "chat_prompt.h"
+#include "engine/loading/chat_prompt.h"
 
 #include <utility>
 
 #include "base/error.h"
-#include "engine/loading/model_texts.h"
-#include "input.h"
 
-namespace onebeat::cli {
+namespace onebeat {
 
-namespace {
-
-Result<std::string> template_source(const ModelFiles& files, const std::string& template_file) {
-  if (!template_file.empty()) return read_input(template_file);
-  ONEBEAT_ASSIGN_OR_RETURN(std::string source, read_chat_template(files));
-  if (source.empty()) {
-    return unsupported(
-        "{} has no chat template; give one with --chat-template, or use `onebeat generate` without "
-        "--chat",
-        name_of(files));
-  }
-  return source;
-}
-
-}  // namespace
-
-Result<ChatPrompt> ChatPrompt::make(const ModelFiles& files, const Tokenizer& tokenizer,
-                                    const std::string& template_file) {
-  ONEBEAT_ASSIGN_OR_RETURN(const std::string source, template_source(files, template_file));
-  ONEBEAT_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(source));
+Result<ChatPrompt> ChatPrompt::make(std::string_view template_source, const Tokenizer& tokenizer) {
+  ONEBEAT_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::parse(template_source));
   ChatOptions options;
   for (const auto& [id, text] : {std::pair(tokenizer.bos(), &options.bos_token),
                                  std::pair(tokenizer.eos(), &options.eos_token)}) {
@@ -53,9 +33,10 @@ Result<bool> ChatPrompt::has_special_text(std::string_view text) const {
   return false;
 }
 
-Result<PromptTokens> ChatPrompt::encode(std::span<const ChatMessage> messages) const {
-  ONEBEAT_ASSIGN_OR_RETURN(const std::string text, template_.render(messages, options_));
-  const bool begins = !options_.bos_token.empty() && text.starts_with(options_.bos_token);
+Result<PromptTokens> ChatPrompt::encode(std::span<const ChatMessage> messages,
+                                        const ChatOptions& options) const {
+  ONEBEAT_ASSIGN_OR_RETURN(const std::string text, template_.render(messages, options));
+  const bool begins = !options.bos_token.empty() && text.starts_with(options.bos_token);
   EncodeOptions encode;
   encode.begin = begins ? EncodeOptions::Begin::kNever : EncodeOptions::Begin::kModel;
 
@@ -93,4 +74,4 @@ Result<PromptTokens> ChatPrompt::encode(std::span<const ChatMessage> messages) c
   return prompt;
 }
 
-}  // namespace onebeat::cli
+}  // namespace onebeat
