@@ -42,6 +42,12 @@ struct KvPool {
   std::int64_t v_page_stride = 0;
   std::int64_t v_token_stride = 0;
   std::int64_t v_head_stride = 0;
+  /// Of fp8 e4m3 pools only, G floats each, or null: all 1. An element of KV head g means its code
+  /// times scales[g]; stored is the code nearest to value / scales[g], ties to even, at most 448 in
+  /// magnitude (infinities too); a NaN is stored as code 0x7f. Finite and above 0: a CPU refuses
+  /// others; on a device, which reads them in every launch, they make results wrong and no more.
+  const float* k_scales = nullptr;
+  const float* v_scales = nullptr;
 };
 
 /// How a pool that we lay out ourselves orders a page.
@@ -197,8 +203,9 @@ struct AppendLaunch {
 };
 
 /// Stores K and V of slots.size() tokens, rounded to nearest even in the pool's type (the same bits
-/// in every variant). No two tokens may have one slot. Errors: kInvalidArgument, kUnsupported;
-/// kOutOfRange if slots outside the pool were skipped.
+/// in every variant, and as on a device), fp8 as KvPool::k_scales says. No two tokens may have one
+/// slot. Errors: kInvalidArgument, kUnsupported; kOutOfRange if slots outside the pool were
+/// skipped.
 [[nodiscard]] Status append_kv(const AppendLaunch& launch, ThreadPool& pool);
 
 }  // namespace onebeat

@@ -79,6 +79,29 @@ Status check_score(const ScoreOptions& score) {
   return {};
 }
 
+Status check_scale_pointers(const KvPool& pool) {
+  for (const float* scales : {pool.k_scales, pool.v_scales}) {
+    if (scales == nullptr) continue;
+    if (pool.type != KvType::kF8E4M3) {
+      return invalid_argument("a KV pool of {}-byte elements has scales; only fp8 e4m3 takes them",
+                              size_of(pool.type));
+    }
+    if (reinterpret_cast<std::uintptr_t>(scales) % alignof(float) != 0) {
+      return invalid_argument("scales of the KV pool are not aligned to 4 bytes");
+    }
+  }
+  return {};
+}
+
+Status check_scale_values(const char* name, const float* scales, std::int32_t heads) {
+  for (std::int32_t head = 0; scales != nullptr && head < heads; ++head) {
+    if (std::isfinite(scales[head]) && scales[head] > 0.0f) continue;
+    return invalid_argument("scale of {} for KV head {} is {}; it must be finite and above 0", name,
+                            head, scales[head]);
+  }
+  return {};
+}
+
 }  // namespace
 
 template <typename T>
@@ -122,8 +145,7 @@ Status check_kv_pool(const KvPool& pool) {
     return invalid_argument("KV pool has {} heads of {} and {}; sizes must be multiples of 8",
                             pool.num_kv_heads, pool.head_dim, pool.head_dim_v);
   }
-  if (pool.type == KvType::kF8E4M3)
-    return unsupported("KV of type fp8 e4m3 on the CPU; use bf16, fp16 or fp32");
+  ONEBEAT_RETURN_IF_ERROR(check_scale_pointers(pool));
   if (pool.num_pages == 0) return {};
   ONEBEAT_RETURN_IF_ERROR(check_strides(
       "K", pool.head_dim, size_of(pool.type), pool.k, pool.num_pages, pool.k_page_stride,
@@ -131,6 +153,11 @@ Status check_kv_pool(const KvPool& pool) {
   return check_strides("V", pool.head_dim_v, size_of(pool.type), pool.v, pool.num_pages,
                        pool.v_page_stride, pool.page_tokens, pool.v_token_stride, pool.num_kv_heads,
                        pool.v_head_stride);
+}
+
+Status check_host_kv_scales(const KvPool& pool) {
+  ONEBEAT_RETURN_IF_ERROR(check_scale_values("K", pool.k_scales, pool.num_kv_heads));
+  return check_scale_values("V", pool.v_scales, pool.num_kv_heads);
 }
 
 template <typename Launch>

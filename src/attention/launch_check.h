@@ -21,8 +21,11 @@ template <typename Launch>
 [[nodiscard]] Status check_launch(const AttentionGeometry& geometry, const Launch& launch,
                                   const LaunchExtent& extent);
 
-/// The part of it that concerns the cache alone.
+/// The part of it that concerns the cache alone; values of scales are not read.
 [[nodiscard]] Status check_kv_pool(const KvPool& pool);
+
+/// Values of the scales of a pool in host memory. Requires: check_kv_pool().
+[[nodiscard]] Status check_host_kv_scales(const KvPool& pool);
 
 template <typename T>
 [[nodiscard]] Status check_head_rows(const char* name, const HeadRows<T>& rows, std::int64_t tokens,

@@ -31,8 +31,18 @@ inline double from_f16(std::uint16_t bits) {
   return bits >> 15 ? -value : value;
 }
 
+inline double from_e4m3(std::uint8_t bits) {
+  const int exponent = bits >> 3 & 15;
+  const double fraction = (bits & 7) / 8.0;
+  if ((bits & 127) == 127) return std::numeric_limits<double>::quiet_NaN();
+  const double value =
+      exponent == 0 ? std::ldexp(fraction, -6) : std::ldexp(1 + fraction, exponent - 7);
+  return bits >> 7 ? -value : value;
+}
+
 inline double element(KvType type, const void* base, std::int64_t at) {
   if (type == KvType::kF32) return static_cast<const float*>(base)[at];
+  if (type == KvType::kF8E4M3) return from_e4m3(static_cast<const std::uint8_t*>(base)[at]);
   const std::uint16_t bits = static_cast<const std::uint16_t*>(base)[at];
   return type == KvType::kBF16 ? from_bf16(bits) : from_f16(bits);
 }
@@ -71,6 +81,7 @@ inline Row attend(const AttentionGeometry& g, const AttentionLaunch& launch, std
     double score = 0;
     for (std::int32_t d = 0; d < g.head_dim; ++d)
       score += double{q[d]} * element(kv.type, kv.k, at + d);
+    if (kv.k_scales != nullptr) score *= double{kv.k_scales[kv_head]};
     score *= double{launch.score.scale};
     if (launch.score.soft_cap > 0) {
       score = double{launch.score.soft_cap} * std::tanh(score / double{launch.score.soft_cap});
@@ -94,6 +105,9 @@ inline Row attend(const AttentionGeometry& g, const AttentionLaunch& launch, std
     for (std::int32_t d = 0; d < g.head_dim_v; ++d) {
       result.out[static_cast<std::size_t>(d)] += weight * element(kv.type, kv.v, at + d);
     }
+  }
+  if (kv.v_scales != nullptr) {
+    for (double& value : result.out) value *= double{kv.v_scales[kv_head]};
   }
   return result;
 }

@@ -32,6 +32,7 @@ struct BatchOptions {
   bool padded_rows = false;  ///< q and out with gaps between heads and tokens.
   float soft_cap = 0.0f;
   bool sinks = false;
+  bool scales = true;  ///< An fp8 cache has scales of its heads.
   unsigned seed = 1;
 };
 
@@ -114,6 +115,8 @@ class PoisonedBatch {
   std::vector<float> out;
   std::vector<float> lse;
   std::vector<float> sinks;
+  std::vector<float> k_scales;
+  std::vector<float> v_scales;
 
   static constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
@@ -169,6 +172,14 @@ class PoisonedBatch {
              std::byte{0xff});  // NaN in every type
     v.assign(elements * static_cast<std::size_t>(g.head_dim_v) * size, std::byte{0xff});
     launch.kv = make_kv_pool(g, options.layout, num_pages_, k.data(), v.data());
+    if (g.kv_type == KvType::kF8E4M3 && options.scales) {
+      for (std::int32_t head = 0; head < g.num_kv_heads; ++head) {
+        k_scales.push_back(0.375f + 0.5f * static_cast<float>(head));
+        v_scales.push_back(1.75f / static_cast<float>(1 + head));
+      }
+      launch.kv.k_scales = k_scales.data();
+      launch.kv.v_scales = v_scales.data();
+    }
     const KvPool& kv = launch.kv;
     std::normal_distribution<float> normal;
     for (std::size_t r = 0; r < options.lens.size(); ++r) {
@@ -196,6 +207,14 @@ class PoisonedBatch {
     } else if (options.geometry.kv_type == KvType::kBF16) {
       reinterpret_cast<std::uint16_t*>(memory.data())[at] =
           static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16);
+    } else if (options.geometry.kv_type == KvType::kF8E4M3) {
+      // The same for fp8; near 0 the nearest multiple of its smallest number.
+      const auto bits = std::bit_cast<std::uint32_t>(value);
+      const int exponent = static_cast<int>(bits >> 23 & 255) - 127 + 7;
+      const std::uint32_t code = exponent <= 0
+                                     ? static_cast<std::uint32_t>(std::abs(value) * 512.0f)
+                                     : static_cast<std::uint32_t>(exponent) << 3 | (bits >> 20 & 7);
+      memory[static_cast<std::size_t>(at)] = static_cast<std::byte>((bits >> 24 & 0x80) | code);
     } else {
       // Some half near the value: its exponent and upper fraction.
       const auto bits = std::bit_cast<std::uint32_t>(value);

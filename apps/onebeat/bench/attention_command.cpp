@@ -93,6 +93,7 @@ Result<std::string> measure_on_cpu(const AttentionBenchOptions& options,
   g.invariant_chunk_tokens = options.invariant_chunk;
   g.kv_type = options.kv_type == "f32"   ? KvType::kF32
               : options.kv_type == "f16" ? KvType::kF16
+              : options.kv_type == "fp8" ? KvType::kF8E4M3
                                          : KvType::kBF16;
   cpu.threads = options.threads;
   cpu.layout = options.layout == "auto" ? "runs" : options.layout;
@@ -186,8 +187,8 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
       ->check(CLI::Range(1, 16));
   add("--invariant-chunk", options->invariant_chunk,
       "CPU: batch-invariant mode, cuts only at multiples of this; 0: off");
-  add("--kv-type", options->kv_type, "CPU: bf16, f16 or f32; a GPU takes bf16")
-      ->check(CLI::IsMember({"bf16", "f16", "f32"}));
+  add("--kv-type", options->kv_type, "CPU: bf16, f16, f32 or fp8 (e4m3); a GPU takes bf16")
+      ->check(CLI::IsMember({"bf16", "f16", "f32", "fp8"}));
   add("--layout", options->layout,
       "runs: a head's tokens of a page are contiguous; nhd: a token's heads are; auto: runs on a "
       "CPU, nhd on a GPU")

@@ -242,7 +242,17 @@ Figures figures_of(const Case& of_case, const std::vector<double>& reads) {
 }
 
 const char* kv_type_name(KvType type) {
-  return type == KvType::kF32 ? "f32" : type == KvType::kF16 ? "f16" : "bf16";
+  switch (type) {
+    case KvType::kF32:
+      return "f32";
+    case KvType::kF16:
+      return "f16";
+    case KvType::kBF16:
+      return "bf16";
+    case KvType::kF8E4M3:
+      return "fp8";
+  }
+  return "";
 }
 
 std::string to_json(const CpuAttentionBenchOptions& options,

@@ -14,7 +14,7 @@ namespace cpu {
 namespace {
 
 void store_row(const KernelTable& kernels, KvType type, const float* from, void* base,
-               std::int64_t offset, std::int32_t dim) {
+               std::int64_t offset, std::int32_t dim, float scale) {
   switch (type) {
     case KvType::kF32:
       std::memcpy(static_cast<float*>(base) + offset, from,
@@ -27,7 +27,8 @@ void store_row(const KernelTable& kernels, KvType type, const float* from, void*
       kernels.store_bf16(from, static_cast<std::uint16_t*>(base) + offset, dim);
       break;
     case KvType::kF8E4M3:
-      break;  // refused before
+      kernels.store_f8(from, static_cast<std::uint8_t*>(base) + offset, dim, scale);
+      break;
   }
 }
 
@@ -49,6 +50,7 @@ Status append_kv(const AppendLaunch& launch, ThreadPool& pool) {
   const auto tokens = static_cast<std::int64_t>(launch.slots.size());
   ONEBEAT_ASSIGN_OR_RETURN(const KernelTable* kernels, choose_kernels(launch.variant));
   ONEBEAT_RETURN_IF_ERROR(check_kv_pool(kv));
+  ONEBEAT_RETURN_IF_ERROR(check_host_kv_scales(kv));
   ONEBEAT_RETURN_IF_ERROR(check_head_rows("key", launch.k, tokens, kv.num_kv_heads, kv.head_dim));
   ONEBEAT_RETURN_IF_ERROR(
       check_head_rows("value", launch.v, tokens, kv.num_kv_heads, kv.head_dim_v));
@@ -79,10 +81,10 @@ Status append_kv(const AppendLaunch& launch, ThreadPool& pool) {
       for (std::int32_t head = 0; head < kv.num_kv_heads; ++head) {
         store_row(*kernels, kv.type,
                   launch.k.data + token * launch.k.token_stride + head * launch.k.head_stride, kv.k,
-                  k_token + head * kv.k_head_stride, kv.head_dim);
+                  k_token + head * kv.k_head_stride, kv.head_dim, scale_of(kv.k_scales, head));
         store_row(*kernels, kv.type,
                   launch.v.data + token * launch.v.token_stride + head * launch.v.head_stride, kv.v,
-                  v_token + head * kv.v_head_stride, kv.head_dim_v);
+                  v_token + head * kv.v_head_stride, kv.head_dim_v, scale_of(kv.v_scales, head));
       }
     }
   });

@@ -144,6 +144,100 @@ TEST(LoadHalf, EveryValueIsWidenedExactly) {
   }
 }
 
+// The rule of KvPool::k_scales, by search: the nearest of the 127 magnitudes, the even one of two.
+std::uint8_t nearest_e4m3(float x) {
+  if (std::isnan(x)) return 0x7f;
+  const double target = std::abs(double{x});
+  int best = 0;
+  for (int code = 1; code < 0x7f; ++code) {
+    const double error = std::abs(oracle::from_e4m3(static_cast<std::uint8_t>(code)) - target);
+    const double least = std::abs(oracle::from_e4m3(static_cast<std::uint8_t>(best)) - target);
+    if (error < least || (error == least && code % 2 == 0)) best = code;
+  }
+  if (std::isinf(x)) best = 0x7e;
+  return static_cast<std::uint8_t>(best | (std::signbit(x) ? 0x80 : 0));
+}
+
+TEST(StoreF8, RoundsToNearestEvenAndSaturatesInEveryVariant) {
+  std::vector<float> values;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits)
+    values.push_back(std::bit_cast<float>(bits << 16));  // all of bf16
+  for (int code = 0; code < 0x7e; ++code) {
+    const double value = oracle::from_e4m3(static_cast<std::uint8_t>(code));
+    const double next = oracle::from_e4m3(static_cast<std::uint8_t>(code + 1));
+    const auto middle = static_cast<float>((value + next) / 2);
+    for (const float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, INFINITY)}) {
+      values.push_back(x);
+      values.push_back(-x);
+    }
+  }
+  for (const float x : {448.0f, 463.99f, 464.0f, 464.01f, 480.0f, 1e30f, 1e-40f}) {
+    values.push_back(x);
+    values.push_back(-x);
+  }
+  for (const float scale : {1.0f, 0.5f, 0.0123f, 3.7f, 1e-30f}) {
+    for (const cpu::KernelTable* table : supported_tables()) {
+      std::vector<std::uint8_t> stored(values.size());
+      table->store_f8(values.data(), stored.data(), static_cast<std::int32_t>(values.size()),
+                      scale);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const float quotient = values[i] / scale;
+        ASSERT_EQ(int{stored[i]}, int{nearest_e4m3(quotient)})
+            << table->name << ": " << std::hexfloat << values[i] << " / " << scale;
+      }
+    }
+  }
+}
+
+// All 256 codes, as the value of the only key of a request; one row widens them where they are
+// used, many rows first.
+TEST(LoadF8, EveryCodeIsWidenedExactly) {
+  constexpr int kDim = 256;
+  for (const int rows : {1, 12}) {
+    for (const cpu::KernelTable* table : supported_tables()) {
+      std::vector<std::uint8_t> v(kDim);
+      for (std::size_t i = 0; i < kDim; ++i) v[i] = static_cast<std::uint8_t>(i);
+      const std::vector<std::uint8_t> k(16, 0);
+      const auto some = static_cast<std::size_t>(rows);
+      const std::vector<float> q(16 * some, 0.0f);
+      std::vector<float> out(kDim * some, 0.0f), scores(cpu::kStepTokens * some),
+          converted(cpu::kStepTokens * kDim), maxima(some, -INFINITY), sums(some, 0.0f);
+      const std::int64_t offset = 0;
+      const std::vector<std::int32_t> from(some, 0), to(some, 1);
+      cpu::StepInput in;
+      in.rows = rows;
+      in.dim = 16;
+      in.dim_v = kDim;
+      in.tokens = 1;
+      in.q = q.data();
+      in.k = k.data();
+      in.v = v.data();
+      in.k_offsets = in.v_offsets = &offset;
+      in.visible_begin = from.data();
+      in.visible_end = to.data();
+      in.partials = {maxima.data(), sums.data(), out.data(), kDim};
+      in.scores = scores.data();
+      in.converted = converted.data();
+      table->attend_f8(in);
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        const double expected = oracle::from_e4m3(v[i % kDim]);
+        if (std::isnan(expected)) {
+          ASSERT_TRUE(std::isnan(out[i])) << table->name << " " << i;
+        } else {
+          ASSERT_EQ(double{out[i]}, expected) << table->name << " " << i;
+        }
+      }
+    }
+  }
+}
+
+// Exact in the type.
+float sample(KvType type, std::size_t i) {
+  return type == KvType::kF8E4M3
+             ? static_cast<float>(oracle::from_e4m3(static_cast<std::uint8_t>(i % 60 + 40)))
+             : static_cast<float>(i) / 4;
+}
+
 TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
   AttentionGeometry g;
   g.num_heads = 4;
@@ -154,7 +248,7 @@ TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
   auto made = ThreadPool::create(2);
   ASSERT_TRUE(made.ok());
   const auto pool = std::move(*made);
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kF8E4M3}) {
     for (const KvLayout layout : {KvLayout::kRuns, KvLayout::kNhd}) {
       g.kv_type = type;
       constexpr int kPages = 300;
@@ -163,10 +257,18 @@ TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
       std::vector<std::byte> v(kPages * 4 * 2 * 24 * size, std::byte{0xff});
       AppendLaunch launch;
       launch.kv = make_kv_pool(g, layout, kPages, k.data(), v.data());
+      // Powers of two, so that all is exact.
+      const bool scaled = type == KvType::kF8E4M3;
+      const float k_scales[] = {scaled ? 0.25f : 1.0f, 1.0f};
+      const float v_scales[] = {1.0f, scaled ? 8.0f : 1.0f};
+      if (scaled) {
+        launch.kv.k_scales = k_scales;
+        launch.kv.v_scales = v_scales;
+      }
       const int tokens = 700;
       std::vector<float> new_k(tokens * 2 * 16), new_v(tokens * 2 * 24);
-      for (std::size_t i = 0; i < new_k.size(); ++i) new_k[i] = static_cast<float>(i % 251) / 4;
-      for (std::size_t i = 0; i < new_v.size(); ++i) new_v[i] = static_cast<float>(i % 241) / 4;
+      for (std::size_t i = 0; i < new_k.size(); ++i) new_k[i] = sample(type, i % 251);
+      for (std::size_t i = 0; i < new_v.size(); ++i) new_v[i] = sample(type, i % 241);
       launch.k = dense_head_rows<const float>(new_k.data(), tokens, 2, 16);
       launch.v = dense_head_rows<const float>(new_v.data(), tokens, 2, 24);
       std::vector<std::int32_t> slots(kPages * 4);
@@ -195,7 +297,8 @@ TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
             k_seen[static_cast<std::size_t>(at)] = true;
             ASSERT_EQ(oracle::element(type, k.data(), at),
                       double{new_k[(t * 2 + static_cast<std::size_t>(h)) * 16 +
-                                   static_cast<std::size_t>(d)]});
+                                   static_cast<std::size_t>(d)]} /
+                          k_scales[h]);
           }
           for (std::int64_t d = 0; d < 24; ++d) {
             const std::int64_t at =
@@ -203,7 +306,8 @@ TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
             v_seen[static_cast<std::size_t>(at)] = true;
             ASSERT_EQ(oracle::element(type, v.data(), at),
                       double{new_v[(t * 2 + static_cast<std::size_t>(h)) * 24 +
-                                   static_cast<std::size_t>(d)]});
+                                   static_cast<std::size_t>(d)]} /
+                          v_scales[h]);
           }
         }
       }
@@ -216,6 +320,12 @@ TEST(AppendKv, StoresEachTokenInItsSlotAndNothingElse) {
         if (!v_seen[i]) {
           ASSERT_TRUE(std::isnan(oracle::element(type, v.data(), static_cast<std::int64_t>(i))));
         }
+      }
+      if (scaled) {
+        const float bad[] = {1.0f, -2.0f};
+        AppendLaunch refused = launch;
+        refused.kv.v_scales = bad;
+        EXPECT_EQ(append_kv(refused, *pool).code(), StatusCode::kInvalidArgument);
       }
       launch.k.num_heads = 1;
       EXPECT_EQ(append_kv(launch, *pool).code(), StatusCode::kPlanMismatch);

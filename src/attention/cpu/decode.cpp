@@ -311,6 +311,7 @@ Status execute_decode(const PlanView& plan, const AttentionLaunch& launch,
   ONEBEAT_ASSIGN_OR_RETURN(const KernelTable* kernels, choose_kernels(launch.variant));
   const LaunchExtent extent = extent_of(plan);
   ONEBEAT_RETURN_IF_ERROR(check_launch(geometry, launch, extent));
+  ONEBEAT_RETURN_IF_ERROR(check_host_kv_scales(launch.kv));
   const DecodeContext context{plan, PageWalk(launch.kv, launch.pages),
                               ScratchSlots(geometry, scratch), scratch.counters, seams};
   ONEBEAT_RETURN_IF_ERROR(check_scratch(geometry, scratch, context.slots, extent));

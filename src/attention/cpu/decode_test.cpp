@@ -88,7 +88,7 @@ TEST(CpuVariants, AreListedAndTheBestIsTakenByDefault) {
 
 TEST(DecodeAttention, EdgeLengthsForEveryTypePageAndTeam) {
   unsigned seed = 1;
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kF8E4M3}) {
     for (const std::int32_t page : {1, 2, 16, 64, 256}) {
       for (const std::int32_t workers : {1, 3, 16}) {
         AttentionGeometry g = geometry_of(4, 2, 64, workers);
@@ -117,7 +117,7 @@ TEST(DecodeAttention, HeadSizesAndGroups) {
                 {128, 128, 10, 5}};
   unsigned seed = 100;
   for (const auto& shape : shapes) {
-    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
+    for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kF8E4M3}) {
       AttentionGeometry g = geometry_of(shape.heads, shape.kv_heads, shape.dim, 7);
       g.head_dim_v = shape.dim_v;
       g.kv_type = type;
@@ -169,6 +169,62 @@ TEST(DecodeAttention, WindowsChunksCapsAndSinks) {
       ++seed;
     }
   }
+}
+
+TEST(DecodeAttention, ScalesOfFp8WithCapsSinksWindowsAndManyRows) {
+  unsigned seed = 350;
+  for (const std::int32_t tokens : {1, 5}) {
+    for (const float cap : {0.0f, 4.0f}) {
+      for (const bool scales : {true, false}) {
+        AttentionGeometry g = geometry_of(9, 3, 72, 6);
+        g.kv_type = KvType::kF8E4M3;
+        g.max_query_tokens = tokens;
+        g.window_left = seed % 2 == 0 ? 70 : -1;
+        BatchOptions options{.geometry = g, .lens = {5, 64, 0, 301}, .seed = seed};
+        options.soft_cap = cap;
+        options.sinks = true;
+        options.scales = scales;
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        check_decode(options, 2);
+        if (HasFatalFailure()) return;
+        ++seed;
+      }
+    }
+  }
+}
+
+TEST(DecodeAttention, RefusesScalesThatAreNoScales) {
+  AttentionGeometry g = geometry_of(4, 2, 64, 4);
+  g.kv_type = KvType::kF8E4M3;
+  PoisonedBatch batch({.geometry = g, .lens = {100, 40}, .seed = 460});
+  PlannedBatch planned(g, batch.plan_batch());
+  const auto pool = make_pool_for_test(1);
+  const auto refusal = [&] {
+    const Status status = decode_attention(planned.plan(), batch.launch, planned.scratch(), *pool);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << to_string(status);
+    EXPECT_TRUE(std::isnan(batch.out[0]));
+    return std::string(status.message());
+  };
+  for (std::vector<float>* scales : {&batch.k_scales, &batch.v_scales}) {
+    for (const float bad : {0.0f, -1.0f, INFINITY, PoisonedBatch::kNaN}) {
+      const float good = std::exchange((*scales)[1], bad);
+      EXPECT_NE(refusal().find("KV head 1"), std::string::npos) << bad;
+      (*scales)[1] = good;
+    }
+  }
+  const float* good = std::exchange(
+      batch.launch.kv.v_scales,
+      reinterpret_cast<const float*>(reinterpret_cast<const char*>(batch.v_scales.data()) + 2));
+  EXPECT_NE(refusal().find("aligned"), std::string::npos);
+  batch.launch.kv.v_scales = good;
+  ASSERT_TRUE(decode_attention(planned.plan(), batch.launch, planned.scratch(), *pool).ok());
+
+  PoisonedBatch half({.geometry = geometry_of(4, 2, 64, 4), .lens = {5}});
+  PlannedBatch half_plan(half.options.geometry, half.plan_batch());
+  half.launch.kv.k_scales = batch.k_scales.data();
+  const Status status = decode_attention(half_plan.plan(), half.launch, half_plan.scratch(), *pool);
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("only fp8 e4m3 takes them"), std::string::npos);
 }
 
 TEST(DecodeAttention, LongRequestsOverManyWorkers) {

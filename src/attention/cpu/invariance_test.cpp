@@ -2,6 +2,7 @@
 // Batch-invariant mode: the bits of a request depend on nothing but the request.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <string>
 #include <vector>
@@ -103,7 +104,8 @@ TEST(BatchInvariance, WorkersThreadsAndCompanyChangeNoBit) {
     if (below(2) == 0) g.window_left = below(500);
     if (below(4) == 0) g.chunk_tokens = 1 + below(400);
     g.max_query_tokens = below(3) == 0 ? 1 + below(16) : 1;
-    g.kv_type = below(2) == 0 ? KvType::kBF16 : KvType::kF32;
+    g.kv_type = std::array{KvType::kBF16, KvType::kF32,
+                           KvType::kF8E4M3}[static_cast<std::size_t>(below(3))];
     const std::int32_t len = g.max_query_tokens + below(2500);
     PoisonedBatch alone({.geometry = g,
                          .lens = {len},
@@ -151,6 +153,7 @@ TEST(BatchInvariance, APromptGivesTheBitsOfDecode) {
   for (const std::int32_t window : {-1, 90}) {
     AttentionGeometry g = invariant_geometry(64, 32, 9);
     g.window_left = window;
+    g.kv_type = window == -1 ? KvType::kBF16 : KvType::kF8E4M3;
     const std::int32_t len = 333;
     PoisonedBatch prompt({.geometry = g, .lens = {len}, .query_tokens = {len}, .seed = 5});
     const auto pool = make_pool_for_test(2);

@@ -302,7 +302,7 @@ void convert_tokens(const StepInput& in, const void* from, const std::int64_t* o
 
 template <class Element>
 void attend(const StepInput& in) {
-  const bool convert = sizeof(typename Element::Stored) == 2 && in.rows >= kConvertFromRows;
+  const bool convert = sizeof(typename Element::Stored) < 4 && in.rows >= kConvertFromRows;
   float factors[kQueryTileRows];
   std::int64_t rows_of_converted[kStepTokens];
   if (convert) {
@@ -383,7 +383,7 @@ void finish(const FinishInput& in) {
       own = exp2_of_one(in.maximum - maximum);
       total = in.sum * own + exp2_of_one(sink - maximum);
     }
-    factor = own / total;
+    factor = own / total * in.value_scale;
   }
   const auto scale = hn::Set(d, factor);
   for (int at = 0; at < in.dim_v; at += lanes) {
@@ -442,6 +442,33 @@ void store_f16(const float* from, std::uint16_t* to, std::int32_t dim) {
 #endif
 }
 
+// Rounds to nearest, ties to even, at most 448 in magnitude; any NaN becomes 0x7f.
+std::uint8_t e4m3_code(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const std::uint32_t sign = bits >> 24 & 0x80u;
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return 0x7f;
+  std::uint32_t code;
+  if (magnitude >= 0x43e00000u) {
+    code = 0x7e;
+  } else if (magnitude < 0x3c800000u) {
+    // Subnormal: adding 2^14 leaves the wanted bits, rounded, at the end of the fraction.
+    float shifted;
+    std::memcpy(&shifted, &magnitude, sizeof(shifted));
+    shifted += 16384.0f;
+    std::memcpy(&code, &shifted, sizeof(code));
+    code -= 0x46800000u;
+  } else {
+    code = (magnitude - (120u << 23) + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20;
+  }
+  return static_cast<std::uint8_t>(sign | code);
+}
+
+void store_f8(const float* from, std::uint8_t* to, std::int32_t dim, float scale) {
+  for (int i = 0; i < dim; ++i) to[i] = e4m3_code(from[i] / scale);
+}
+
 const KernelTable& table() {
   static constexpr KernelTable kTable = {
 #if HWY_TARGET == HWY_AVX3
@@ -456,10 +483,12 @@ const KernelTable& table() {
     &attend<F32Element>,
     &attend<F16Element>,
     &attend<BF16Element>,
+    &attend<F8Element>,
     &merge,
     &finish,
     &store_f16,
     &store_bf16,
+    &store_f8,
   };
   return kTable;
 }

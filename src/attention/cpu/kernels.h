@@ -79,6 +79,7 @@ struct FinishInput {
   const float* accumulators = nullptr;
   std::int32_t dim_v = 0;
   const float* sink = nullptr;  ///< A logit in natural units, or null.
+  float value_scale = 1.0f;     ///< Of the values behind the accumulators.
   float* out = nullptr;
   float* lse = nullptr;  ///< Or null.
 };
@@ -91,6 +92,7 @@ struct KernelTable {
   void (*attend_f32)(const StepInput&) = nullptr;
   void (*attend_f16)(const StepInput&) = nullptr;
   void (*attend_bf16)(const StepInput&) = nullptr;
+  void (*attend_f8)(const StepInput&) = nullptr;
   /// Adds `rows` rows of `from` to `into`; a row that has seen nothing changes no bit of the other
   /// side.
   void (*merge)(const RowPartials& into, const RowPartials& from, std::int32_t rows,
@@ -98,7 +100,14 @@ struct KernelTable {
   void (*finish)(const FinishInput&) = nullptr;
   void (*store_f16)(const float* from, std::uint16_t* to, std::int32_t dim) = nullptr;
   void (*store_bf16)(const float* from, std::uint16_t* to, std::int32_t dim) = nullptr;
+  /// Codes of from / scale.
+  void (*store_f8)(const float* from, std::uint8_t* to, std::int32_t dim, float scale) = nullptr;
 };
+
+/// Scale of a KV head (KvPool::k_scales).
+constexpr float scale_of(const float* scales, std::int64_t kv_head) {
+  return scales != nullptr ? scales[kv_head] : 1.0f;
+}
 
 /// Tables of this build, best first; also of instruction sets that this processor lacks.
 [[nodiscard]] std::span<const KernelTable> kernel_tables();

@@ -137,6 +137,7 @@ Status prefill_attention(const AttentionGeometry& geometry, const PrefillBatch& 
   ONEBEAT_ASSIGN_OR_RETURN(const KernelTable* kernels, choose_kernels(launch.variant));
   ONEBEAT_ASSIGN_OR_RETURN(const LaunchExtent extent, extent_of(batch));
   ONEBEAT_RETURN_IF_ERROR(check_launch(geometry, launch, extent));
+  ONEBEAT_RETURN_IF_ERROR(check_host_kv_scales(launch.kv));
 
   const std::int32_t nodes = QueryTile::nodes_needed(geometry, extent.longest);
   const std::size_t bytes = QueryTile::workspace_bytes(geometry, nodes);

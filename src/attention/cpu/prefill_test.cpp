@@ -39,7 +39,7 @@ void check_prefill(const BatchOptions& options, int threads) {
 
 TEST(PrefillAttention, WholePromptsOfEveryTypeAndGroup) {
   unsigned seed = 1;
-  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16}) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kF8E4M3}) {
     for (const std::int32_t group : {1, 3, 8}) {
       AttentionGeometry g = geometry_of(2 * group, 2, 64);
       g.kv_type = type;

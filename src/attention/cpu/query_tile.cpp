@@ -106,9 +106,10 @@ void QueryTile::load_queries() {
   const HeadRows<const float>& q = context_.launch->q;
   const ScoreOptions& score = context_.launch->score;
   // With a soft cap the kernel needs tanh's argument, without it the score in units of log 2.
+  const double key_scale = scale_of(context_.launch->kv.k_scales, rows_.kv_head);
   const auto scale =
-      static_cast<float>(score.soft_cap > 0.0f ? static_cast<double>(score.scale) / score.soft_cap
-                                               : static_cast<double>(score.scale) * kLog2E);
+      static_cast<float>(score.soft_cap > 0.0f ? score.scale * key_scale / score.soft_cap
+                                               : score.scale * key_scale * kLog2E);
   const std::int32_t dim = context_.geometry->head_dim;
   const std::int32_t stride = padded(dim);
   for (std::int32_t i = 0; i < rows_.rows; ++i) {
@@ -168,7 +169,8 @@ void QueryTile::attend(const Step& step, const Step* next) {
       context_.kernels->attend_bf16(in);
       break;
     case KvType::kF8E4M3:
-      break;  // refused before
+      context_.kernels->attend_f8(in);
+      break;
   }
 }
 
@@ -202,6 +204,7 @@ void QueryTile::write(const RowPartials& result) const {
     in.accumulators = result.outputs + i * result.output_stride;
     in.dim_v = context_.geometry->head_dim_v;
     in.sink = sinks != nullptr ? sinks + head : nullptr;
+    in.value_scale = scale_of(context_.launch->kv.v_scales, rows_.kv_head);
     in.out = out.data + (rows_.first_token + token) * out.token_stride + head * out.head_stride;
     if (lse.data != nullptr) {
       const std::int64_t at = lse.request_stride != 0

@@ -77,6 +77,40 @@ struct F16Element {
   }
 };
 
+// e4m3: 4 bits of exponent (bias 7), 3 of fraction, no infinities, NaN where all 7 bits are set.
+struct F8Element {
+  using Stored = std::uint8_t;
+  template <class D>
+  static HWY_INLINE hn::Vec<D> load(D d, const std::uint8_t* from) {
+    const hn::Rebind<std::uint8_t, D> d8;
+    const hn::Rebind<std::uint32_t, D> d32;
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+    // Moved by 7 bits, the code of x is fp16's of x / 2^8, subnormal numbers included.
+    const hn::Rebind<std::uint16_t, D> d16;
+    const hn::Rebind<hwy::float16_t, D> half;
+    const auto bits = hn::PromoteTo(d16, hn::LoadU(d8, from));
+    const auto magnitude = hn::And(bits, hn::Set(d16, std::uint16_t{0x7f}));
+    const auto sign = hn::And(bits, hn::Set(d16, std::uint16_t{0x80}));
+    const auto is_nan = hn::VecFromMask(d16, hn::Eq(magnitude, hn::Set(d16, std::uint16_t{0x7f})));
+    const auto code = hn::Or(hn::Or(hn::ShiftLeft<7>(magnitude), hn::ShiftLeft<8>(sign)), is_nan);
+    return hn::Mul(hn::PromoteTo(d, hn::BitCast(half, code)), hn::Set(d, 256.0f));
+#else
+    const hn::Rebind<std::int32_t, D> di32;
+    const auto bits = hn::PromoteTo(d32, hn::LoadU(d8, from));
+    const auto magnitude = hn::And(bits, hn::Set(d32, 0x7fu));
+    const auto sign = hn::ShiftLeft<24>(hn::And(bits, hn::Set(d32, 0x80u)));
+    const auto normal =
+        hn::BitCast(d, hn::Add(hn::ShiftLeft<20>(magnitude), hn::Set(d32, 120u << 23)));
+    const auto count = hn::BitCast(di32, magnitude);
+    const auto subnormal = hn::Mul(hn::ConvertTo(d, count), hn::Set(d, 1.0f / 512));
+    const auto is_subnormal = hn::RebindMask(d, hn::Lt(count, hn::Set(di32, 8)));
+    const auto value = hn::IfThenElse(is_subnormal, subnormal, normal);
+    const auto is_nan = hn::BitCast(d32, hn::VecFromMask(di32, hn::Eq(count, hn::Set(di32, 0x7f))));
+    return hn::BitCast(d, hn::Or(hn::Or(hn::BitCast(d32, value), is_nan), sign));
+#endif
+  }
+};
+
 // The last 8 of a row whose length is no multiple of wide vectors, zeros behind them.
 template <class Element, class D>
 HWY_INLINE hn::Vec<D> load_tail(D d, const typename Element::Stored* from) {
