@@ -82,19 +82,20 @@ struct F8Element {
   using Stored = std::uint8_t;
   template <class D>
   static HWY_INLINE hn::Vec<D> load(D d, const std::uint8_t* from) {
-    const hn::Rebind<std::uint8_t, D> d8;
-    const hn::Rebind<std::uint32_t, D> d32;
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
     // Moved by 7 bits, the code of x is fp16's of x / 2^8, subnormal numbers included.
-    const hn::Rebind<std::uint16_t, D> d16;
+    const hn::Rebind<std::int8_t, D> d8;
+    const hn::Rebind<std::int16_t, D> d16;
     const hn::Rebind<hwy::float16_t, D> half;
-    const auto bits = hn::PromoteTo(d16, hn::LoadU(d8, from));
-    const auto magnitude = hn::And(bits, hn::Set(d16, std::uint16_t{0x7f}));
-    const auto sign = hn::And(bits, hn::Set(d16, std::uint16_t{0x80}));
-    const auto is_nan = hn::VecFromMask(d16, hn::Eq(magnitude, hn::Set(d16, std::uint16_t{0x7f})));
-    const auto code = hn::Or(hn::Or(hn::ShiftLeft<7>(magnitude), hn::ShiftLeft<8>(sign)), is_nan);
+    const auto bits = hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(from)));
+    const auto nan = hn::Set(d16, std::int16_t{0x7f});
+    const auto is_nan = hn::VecFromMask(d16, hn::Eq(hn::And(bits, nan), nan));
+    const auto sign_and_magnitude = hn::Set(d16, static_cast<std::int16_t>(0xbf80));
+    const auto code = hn::Or(hn::And(hn::ShiftLeft<7>(bits), sign_and_magnitude), is_nan);
     return hn::Mul(hn::PromoteTo(d, hn::BitCast(half, code)), hn::Set(d, 256.0f));
 #else
+    const hn::Rebind<std::uint8_t, D> d8;
+    const hn::Rebind<std::uint32_t, D> d32;
     const hn::Rebind<std::int32_t, D> di32;
     const auto bits = hn::PromoteTo(d32, hn::LoadU(d8, from));
     const auto magnitude = hn::And(bits, hn::Set(d32, 0x7fu));

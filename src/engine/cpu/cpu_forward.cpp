@@ -45,7 +45,7 @@ Result<std::unique_ptr<CpuForward>> CpuForward::create(const Model& model,
   ONEBEAT_CHECK(pages.shape().page_tokens == kCpuPageTokens);
   ONEBEAT_CHECK(options.max_rows >= options.max_decode_rows);
   if (options.kv_type == KvType::kF8E4M3)
-    return unsupported("KV in fp8 is not implemented on the CPU");
+    return unsupported("the engine keeps no KV in fp8, for want of scales; use f16, bf16 or f32");
   const ModelConfig& config = model.config();
   std::unique_ptr<CpuForward> forward(new CpuForward(model, options, pages));
   ONEBEAT_ASSIGN_OR_RETURN(
