@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 ONEBEAT := build/release/bin/onebeat
 SOURCES := $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' 2>/dev/null)
 
-.PHONY: help run build test bench fuzz format format-check lint clean setup-% configure-%
+.PHONY: help run build test python bench fuzz format format-check lint clean setup-% configure-%
 
 help: ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -35,6 +35,11 @@ run: build ## Fetches a small model, generates text with it and draws a decode p
 test: setup-test configure-dev ## Builds and runs all tests
 	@cmake --build --preset dev
 	@ctest --preset dev
+
+python: setup-test ## Installs the Python package in build/venv and runs its tests
+	@rm -rf build/venv && python3 -m venv build/venv
+	@build/venv/bin/pip install --disable-pip-version-check -q '.[test]'
+	@build/venv/bin/pytest
 
 bench: build ## Measures, against measured limits
 	@for what in prepare attention step; do $(ONEBEAT) bench $$what || exit 1; done

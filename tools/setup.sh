@@ -14,14 +14,14 @@ build_packages=(
   libfmt-dev libpcre2-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev libhwy-dev libcli11-dev "$boost_json"
   python3 python3-pip python3-venv # `onebeat pull` fetches models through pip
 )
-test_packages=(libgtest-dev libgmock-dev)
+test_packages=(libgtest-dev libgmock-dev python3-dev)
 develop_packages=(clang libclang-rt-dev clang-format-14 clang-tidy-14)
 
 usage() {
   cat <<USAGE
 usage: tools/setup.sh [build|test|develop]
   build    what \`make run\` and \`make bench\` need
-  test     that, and what \`make test\` needs
+  test     that, and what \`make test\` and \`make python\` need
   develop  all of it, and clang, clang-format and clang-tidy (make fuzz, format, lint)
 USAGE
 }
