@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Paged attention: decode that executes a plan, prefill, and the append that fills the cache. CPU
-// twins; the structures are those of the device twins too, which take device pointers in them.
+// Paged attention: decode that executes a plan, prefill, the merge of results over parts of the
+// tokens, and the append that fills the cache. CPU twins; the structures are those of the device
+// twins too, which take device pointers in them.
 //
 // Shapes use the letters of docs/glossary.md: B requests, T query tokens of a request, H query
 // heads, G KV heads, R = H / G, D and Dv head sizes, P tokens in a page. Query tokens of a step are
@@ -207,5 +208,64 @@ struct AppendLaunch {
 /// slot. Errors: kInvalidArgument, kUnsupported; kOutOfRange if slots outside the pool were
 /// skipped.
 [[nodiscard]] Status append_kv(const AppendLaunch& launch, ThreadPool& pool);
+
+/// Element type of rows that are merged.
+enum class RowType : std::uint8_t { kF32, kF16, kBF16 };
+
+/// Bytes of one element.
+[[nodiscard]] constexpr int size_of(RowType type) {
+  return type == RowType::kF32 ? 4 : 2;
+}
+
+/// Attention over a part of the tokens: for each (query token, head) a row of output and the
+/// log-sum-exp of its scores, natural logarithm. Element (token, head, d) is at
+/// token * token_stride + head * head_stride + d, the log-sum-exp at
+/// token * lse_token_stride + head * lse_head_stride. Borrowed.
+struct AttentionState {
+  void* rows = nullptr;
+  float* lse = nullptr;
+  std::int64_t token_stride = 0;
+  std::int64_t head_stride = 0;
+  std::int64_t lse_token_stride = 0;
+  std::int64_t lse_head_stride = 0;
+  friend bool operator==(const AttentionState&, const AttentionState&) = default;
+};
+
+/// State `index` of densely packed rows [n, tokens, heads, dim] and lse [n, tokens, heads].
+[[nodiscard]] constexpr AttentionState dense_attention_state(RowType type, void* rows, float* lse,
+                                                             std::int64_t index,
+                                                             std::int64_t num_tokens,
+                                                             std::int32_t num_heads,
+                                                             std::int32_t dim) {
+  const std::int64_t row = index * num_tokens * num_heads;
+  return {static_cast<char*>(rows) + row * dim * size_of(type),
+          lse + row,
+          static_cast<std::int64_t>(num_heads) * dim,
+          dim,
+          num_heads,
+          1};
+}
+
+/// Most states of one merge; merge into a state of the next merge if there are more.
+inline constexpr std::size_t kMostMergedStates = 32;
+
+/// Results over parts of the tokens that become the result over all of them.
+struct MergeStates {
+  RowType type = RowType::kF32;  ///< Of all states and of the result.
+  std::int64_t num_tokens = 0;
+  std::int32_t num_heads = 0;
+  std::int32_t dim = 0;
+  std::span<const AttentionState> states;  ///< 1 to kMostMergedStates; 2: elsewhere "merge_state".
+  /// The result; its lse may be null. May be one of the states, in place; overlaps none otherwise.
+  AttentionState result;
+};
+
+/// result.rows = sum of exp(lse_i - lse) * rows_i, result.lse = lse = log(sum of exp(lse_i)), in
+/// fp32 in the order of the states, rounded to nearest even. A part with log-sum-exp -inf is empty:
+/// its row is not taken into account, whatever it holds. If all are empty the row becomes 0 and its
+/// lse -inf. Sinks must have been counted in none of the states, or in one, in both of its row and
+/// its lse. The result does not depend on the number of threads. Errors: kInvalidArgument; nothing
+/// was written then.
+[[nodiscard]] Status merge_states(const MergeStates& merge, ThreadPool& pool);
 
 }  // namespace onebeat
