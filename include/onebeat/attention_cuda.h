@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decode attention on a CUDA device: one launch per layer executes a plan that lies in device
 // memory, splits and merges included. Structures and letters are those of onebeat/attention.h; all
-// pointers in them are device memory here, and 16-bit elements are bf16.
+// pointers in them are device memory here. Queries and outputs are fp16 if the KV cache is, else
+// bf16.
 //
 // Everything that a launch reads at run time (lengths, divisions, page ids) comes from the plan and
 // the page map, so a captured launch serves every later step of the same limits.
@@ -23,8 +24,10 @@ namespace onebeat {
 
 /// One compiled kernel. All give the same results up to rounding.
 struct CudaAttentionVariant {
-  std::string_view name;         ///< "mma_d128_r8", "wgmma_d128", ...
-  std::int32_t head_dim = 0;     ///< D, and Dv.
+  std::string_view name;      ///< "mma_d128_r8", "wgmma_d128_f16", ...
+  std::int32_t head_dim = 0;  ///< D, and Dv.
+  KvType kv_type =
+      KvType::kBF16;             ///< Of the cache; queries and outputs: fp16 with fp16, else bf16.
   std::int32_t tile_tokens = 0;  ///< N that the plan must have.
   std::int32_t query_rows = 0;   ///< R * T done in one pass over the cache; more take more passes.
   std::int32_t min_page_tokens = 1;  ///< Smaller pages need another variant.
@@ -43,9 +46,10 @@ struct CudaAttentionTuning {
   CostModel cost;
 };
 
-/// Tuning for heads of `head_dim` on a device with this many multiprocessors.
-/// Errors: kUnsupported (no kernel has this head size).
+/// Tuning for heads of `head_dim` and a cache of `kv_type` on a device with this many
+/// multiprocessors. Errors: kUnsupported (no kernel has this head size or type).
 [[nodiscard]] Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim,
+                                                                KvType kv_type,
                                                                 std::int32_t multiprocessors);
 
 /// A plan in device memory. Borrowed.
@@ -71,7 +75,7 @@ enum class CudaOverlap : std::uint8_t {
 
 /// What a launch computes on.
 struct CudaAttentionLaunch {
-  HeadRows<const std::uint16_t> q;  ///< [tokens, H, D]; rows 16-byte aligned.
+  HeadRows<const std::uint16_t> q;  ///< [tokens, H, D]; bf16 or fp16; rows 16-byte aligned.
   HeadRows<std::uint16_t> out;      ///< [tokens, H, D]; rows 8-byte aligned; overlaps no input.
   LseRows lse;
   ScoreOptions score;

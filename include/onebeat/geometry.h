@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "onebeat/status.h"
 
@@ -15,6 +16,21 @@ enum class KvType : std::uint8_t { kF32, kF16, kBF16, kF8E4M3 };
 /// Bytes of one element.
 [[nodiscard]] constexpr int size_of(KvType type) {
   return type == KvType::kF32 ? 4 : type == KvType::kF8E4M3 ? 1 : 2;
+}
+
+/// For messages and reports.
+[[nodiscard]] constexpr std::string_view name_of(KvType type) {
+  switch (type) {
+    case KvType::kF32:
+      return "fp32";
+    case KvType::kF16:
+      return "fp16";
+    case KvType::kBF16:
+      return "bf16";
+    case KvType::kF8E4M3:
+      return "fp8 e4m3";
+  }
+  return "unknown";
 }
 
 /// Query and KV heads of one rank.

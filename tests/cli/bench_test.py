@@ -28,7 +28,7 @@ class Bench(program.ProgramTest):
     def test_attention_refuses_what_it_would_ignore(self):
         for option, value in (("--set", "verify"), ("--least-worker-tokens", "64"), ("--no-overlap", None)):
             self.assert_error(2, [option, "GPU only"], "bench", "attention", option, *([value] if value else []))
-        for option, value in (("--preset", "short"), ("--tile", "32"), ("--kv-type", "f16"), ("--invariant-chunk", "64"),
+        for option, value in (("--preset", "short"), ("--tile", "32"), ("--kv-type", "f32"), ("--invariant-chunk", "64"),
                               ("--passes", "3"), ("--pages-in-order", None)):
             self.assert_error(2, [option, "for the CPU only"], "bench", "attention", "--device", "cuda:0", option,
                               *([value] if value else []))

@@ -67,7 +67,7 @@ StepClass class_of(std::int32_t heads, std::int32_t kv_heads, std::int32_t dim, 
   g.head_dim = g.head_dim_v = dim;
   g.page_tokens = page;
   g.workers = workers;
-  const Result<CudaAttentionTuning> tuning = cuda_attention_tuning(dim, 132);
+  const Result<CudaAttentionTuning> tuning = cuda_attention_tuning(dim, KvType::kBF16, 132);
   EXPECT_TRUE(tuning.ok());
   g.tile_tokens = tuning->tile_tokens;
   return c;
@@ -114,7 +114,8 @@ TEST_F(CudaGraphTest, FullAndChunkedLayersInPagesOfOneToken) {
 // The tuned plan and the largest pages; long requests beside short ones.
 TEST_F(CudaGraphTest, TunedPlanOfTheWholeDevice) {
   StepClass full = class_of(16, 2, 128, 64, 1);
-  const CudaAttentionTuning tuning = value_of(cuda_attention_tuning(128, facts_.multiprocessors));
+  const CudaAttentionTuning tuning =
+      value_of(cuda_attention_tuning(128, KvType::kBF16, facts_.multiprocessors));
   full.geometry.workers = tuning.workers;
   full.cost = tuning.cost;
   Serving serving({.classes = {full, windowed(full, 511)},

@@ -29,7 +29,7 @@ AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, std::in
   g.num_kv_heads = kv_heads;
   g.head_dim = g.head_dim_v = dim;
   g.page_tokens = page;
-  g.tile_tokens = value_of(cuda_attention_tuning(dim, 132)).tile_tokens;
+  g.tile_tokens = value_of(cuda_attention_tuning(dim, KvType::kBF16, 132)).tile_tokens;
   g.workers = 132;
   return g;
 }
@@ -421,9 +421,11 @@ TEST(CudaRefusals, GeometriesThatNoKernelServes) {
     EXPECT_THAT(status.message(), message);
   };
   refused([](AttentionGeometry& x) { x.kv_type = KvType::kF8E4M3; }, StatusCode::kUnsupported,
-          HasSubstr("bf16"));
+          AllOf(HasSubstr("fp8 e4m3"), HasSubstr("none")));
+  refused([](AttentionGeometry& x) { x.kv_type = KvType::kF32; }, StatusCode::kUnsupported,
+          AllOf(HasSubstr("fp32"), HasSubstr("none")));
   refused([](AttentionGeometry& x) { x.head_dim = x.head_dim_v = 80; }, StatusCode::kUnsupported,
-          AllOf(HasSubstr("80"), HasSubstr("64 and 128")));
+          AllOf(HasSubstr("80"), HasSubstr("64, 128")));
   refused([](AttentionGeometry& x) { x.head_dim_v = 128; }, StatusCode::kUnsupported,
           HasSubstr("64 and 128"));
   refused([](AttentionGeometry& x) { x.tile_tokens = 32; }, StatusCode::kPlanMismatch,

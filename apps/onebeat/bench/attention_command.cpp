@@ -64,7 +64,7 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
   constexpr const char* kWhy = "for the CPU only";
   refuse(given.presets != unset.presets, "--preset", "for the CPU only; a GPU takes --set");
   refuse(given.tile != unset.tile, "--tile", "for the CPU only; a GPU kernel has its own");
-  refuse(given.kv_type != unset.kv_type, "--kv-type", "for the CPU only; a GPU takes bf16");
+  refuse(given.kv_type == "f32", "--kv-type", "f32 is for the CPU only; a GPU takes bf16 or f16");
   refuse(given.invariant_chunk != 0, "--invariant-chunk", kWhy);
   refuse(given.pages_in_order, "--pages-in-order", kWhy);
   refuse(given.threads != unset.threads, "--threads", kWhy);
@@ -75,6 +75,13 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
   refuse(given.head_dim != unset.head_dim, "--head-dim", kSet);
   refuse(given.page != unset.page, "--page", kSet);
   refuse(given.query_tokens != unset.query_tokens, "--query-tokens", kSet);
+}
+
+KvType kv_type_of(const AttentionBenchOptions& options) {
+  return options.kv_type == "f32"   ? KvType::kF32
+         : options.kv_type == "f16" ? KvType::kF16
+         : options.kv_type == "fp8" ? KvType::kF8E4M3
+                                    : KvType::kBF16;
 }
 
 Result<std::string> measure_on_cpu(const AttentionBenchOptions& options,
@@ -91,10 +98,7 @@ Result<std::string> measure_on_cpu(const AttentionBenchOptions& options,
   g.workers = options.workers > 0 ? options.workers : 8 * options.threads;
   g.max_query_tokens = options.query_tokens;
   g.invariant_chunk_tokens = options.invariant_chunk;
-  g.kv_type = options.kv_type == "f32"   ? KvType::kF32
-              : options.kv_type == "f16" ? KvType::kF16
-              : options.kv_type == "fp8" ? KvType::kF8E4M3
-                                         : KvType::kBF16;
+  g.kv_type = kv_type_of(options);
   cpu.threads = options.threads;
   cpu.layout = options.layout == "auto" ? "runs" : options.layout;
   cpu.pages_in_order = options.pages_in_order;
@@ -119,6 +123,7 @@ Result<std::string> measure_on_cuda(const AttentionBenchOptions& options,
   cuda.kv_heads = heads.num_kv_heads;
   cuda.head_dim = options.head_dim;
   cuda.page = options.page;
+  cuda.kv_type = kv_type_of(options);
   cuda.query_tokens = options.query_tokens;
   cuda.layout = options.layout == "auto" ? "nhd" : options.layout;  // as the stored figures
   cuda.variants = CLI::detail::split(options.variant, ',');
@@ -187,7 +192,8 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
       ->check(CLI::Range(1, 16));
   add("--invariant-chunk", options->invariant_chunk,
       "CPU: batch-invariant mode, cuts only at multiples of this; 0: off");
-  add("--kv-type", options->kv_type, "CPU: bf16, f16, f32 or fp8 (e4m3); a GPU takes bf16")
+  add("--kv-type", options->kv_type,
+      "bf16 or f16 (on a GPU also of queries and outputs); on a CPU also f32 and fp8 (e4m3)")
       ->check(CLI::IsMember({"bf16", "f16", "f32", "fp8"}));
   add("--layout", options->layout,
       "runs: a head's tokens of a page are contiguous; nhd: a token's heads are; auto: runs on a "

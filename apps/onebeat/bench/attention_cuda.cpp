@@ -68,8 +68,9 @@ class Bench {
 
   /// Everything about a shape that can be wrong without any device memory.
   [[nodiscard]] Result<Planned> plan(const DecodeShape& shape, std::string_view variant) const {
-    ONEBEAT_ASSIGN_OR_RETURN(CudaAttentionTuning tuning,
-                             cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
+    ONEBEAT_ASSIGN_OR_RETURN(
+        CudaAttentionTuning tuning,
+        cuda_attention_tuning(shape.head_dim, options_.kv_type, facts_.multiprocessors));
     if (options_.workers > 0) tuning.workers = options_.workers;
     if (options_.least_worker_tokens > 0) {
       tuning.cost.min_worker_cost = static_cast<std::uint32_t>(options_.least_worker_tokens) * 256 /
@@ -83,6 +84,7 @@ class Bench {
     g.tile_tokens = tuning.tile_tokens;
     g.workers = tuning.workers;
     g.max_query_tokens = shape.query_tokens;
+    g.kv_type = options_.kv_type;
     const auto requests = static_cast<std::int32_t>(shape.lens.size());
     ONEBEAT_ASSIGN_OR_RETURN(Planner planner,
                              Planner::create(g, tuning.cost, {requests, kLongest}));
@@ -212,10 +214,12 @@ struct Mean {
 std::string to_json(const Bench& bench, const Options& options, const std::vector<Row>& rows) {
   std::string json = fmt::format(
       "{{\"bench\":\"attention\",\"device\":{},\"driver\":{},\"date\":\"{}\",\"version\":\"{}\","
-      "\"read_limit_gb_per_s\":{:.0f},\"set\":{},\"layout\":{},\"overlap\":{},\"workers\":{},"
+      "\"read_limit_gb_per_s\":{:.0f},\"set\":{},\"kv_type\":{},\"layout\":{},\"overlap\":{},"
+      "\"workers\":{},"
       "\"least_worker_tokens\":{},\"rows\":[",
       json_quoted(bench.facts().name), bench.facts().driver_version, today(), ONEBEAT_VERSION,
-      bench.limits().read_gb_per_s, json_quoted(options.set), json_quoted(options.layout),
+      bench.limits().read_gb_per_s, json_quoted(options.set),
+      json_quoted(options.kv_type == KvType::kF16 ? "f16" : "bf16"), json_quoted(options.layout),
       !options.no_overlap, options.workers, options.least_worker_tokens);
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "onebeat/geometry.h"
 #include "onebeat/status.h"
 
 namespace onebeat::cli {
@@ -17,6 +18,7 @@ struct CudaAttentionBenchOptions {
   /// numbers below.
   std::string set = "served";
   std::vector<std::int32_t> lens;
+  KvType kv_type = KvType::kBF16;
   std::int32_t heads = 0, kv_heads = 0, head_dim = 0, page = 0;
   std::string layout = "nhd";
   std::int32_t query_tokens = 1;  ///< Of each request of "lens".

@@ -155,8 +155,9 @@ class Bench {
   }
 
   Status make_step(const DecodeShape& shape, Step& step) {
-    ONEBEAT_ASSIGN_OR_RETURN(const CudaAttentionTuning tuning,
-                             cuda_attention_tuning(shape.head_dim, facts_.multiprocessors));
+    ONEBEAT_ASSIGN_OR_RETURN(
+        const CudaAttentionTuning tuning,
+        cuda_attention_tuning(shape.head_dim, KvType::kBF16, facts_.multiprocessors));
     StepClass of_class;
     AttentionGeometry& g = of_class.geometry;
     g.num_heads = shape.heads;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Warp-group matrix products (wgmma), and the layout of operands that they read from shared memory.
 //
-// Operands lie in panels: rows of 64 bf16 elements (128 bytes), the 16-byte segments of a row
+// Operands lie in panels: rows of 64 elements of 16 bits (128 bytes), the 16-byte segments of a row
 // exclusive-or'ed with the row modulo 8. Panels start at multiples of 1,024 bytes. Wider rows are
 // several panels side by side.
 #pragma once
@@ -43,7 +43,7 @@ __device__ __forceinline__ void claim_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
-/// Names panels of bf16 that start at `address`, `panel_bytes` apart; 8 rows of a panel are 1,024
+/// Names panels that start at `address`, `panel_bytes` apart; 8 rows of a panel are 1,024
 /// bytes.
 __device__ __forceinline__ std::uint64_t panel_descriptor(std::uint32_t address,
                                                           std::uint32_t panel_bytes) {
@@ -59,96 +59,67 @@ __device__ __forceinline__ std::uint64_t descriptor_behind(std::uint64_t descrip
   return descriptor + (bytes >> 4);
 }
 
-/// d = a * b^T (+ d if `add`): a of 64 rows, b of 64 rows, both 16 elements of a row.
-__device__ __forceinline__ void wgmma_rows(float (&d)[32], std::uint64_t a, std::uint64_t b,
-                                           bool add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %34, 0; "
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31"
-      "}, %32, %33, p, 1, 1, 0, 0;}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
-}
+// ---- Products ----
+//
+// wgmma_rows_T(d, a, b, add): d = a * b^T (+ d if `add`); a of 64 rows, b of 2 * count rows, both
+// 16 elements of a row. wgmma_columns_T(d, a, b): d += a * b; a of 64 rows in registers, b of 16
+// rows of 2 * count elements. T is the type of a and b; d has `count` floats a thread.
 
-/// d += a * b: a of 64 rows in registers, b of 16 rows of 64 elements.
-__device__ __forceinline__ void wgmma_columns(float (&d)[32], const std::uint32_t (&a)[4],
-                                              std::uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31"
-      "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+#define ONEBEAT_LIST_16               \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, " \
+  "%8, %9, %10, %11, %12, %13, %14, %15"
+#define ONEBEAT_LIST_32                      \
+  ONEBEAT_LIST_16                            \
+  ", "                                       \
+  "%16, %17, %18, %19, %20, %21, %22, %23, " \
+  "%24, %25, %26, %27, %28, %29, %30, %31"
+#define ONEBEAT_LIST_64                      \
+  ONEBEAT_LIST_32                            \
+  ", "                                       \
+  "%32, %33, %34, %35, %36, %37, %38, %39, " \
+  "%40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, " \
+  "%56, %57, %58, %59, %60, %61, %62, %63"
+#define ONEBEAT_FLOATS_8(d, i)                                                                \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define ONEBEAT_FLOATS_16(d, i) ONEBEAT_FLOATS_8(d, i), ONEBEAT_FLOATS_8(d, i + 8)
+#define ONEBEAT_FLOATS_32(d, i) ONEBEAT_FLOATS_16(d, i), ONEBEAT_FLOATS_16(d, i + 16)
+#define ONEBEAT_FLOATS_64(d, i) ONEBEAT_FLOATS_32(d, i), ONEBEAT_FLOATS_32(d, i + 32)
 
-/// d = a * b^T (+ d if `add`): a of 64 rows, b of 128 rows, both 16 elements of a row.
-__device__ __forceinline__ void wgmma_rows(float (&d)[64], std::uint64_t a, std::uint64_t b,
-                                           bool add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %66, 0; "
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, "
-      "%40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63"
-      "}, %64, %65, p, 1, 1, 0, 0;}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-        "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-        "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-        "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-        "+f"(d[63])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)));
-}
+// `shape` is the instruction's N; %a to %e are the first numbers behind the list of d.
+#define ONEBEAT_WGMMA(type, count, shape, a_, b_, c_, d_, e_)                              \
+  __device__ __forceinline__ void wgmma_rows_##type(float(&d)[count], std::uint64_t a,     \
+                                                    std::uint64_t b, bool add) {           \
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %" c_                                      \
+                 ", 0; wgmma.mma_async.sync.aligned.m64n" shape "k16.f32." #type "." #type \
+                 " " ONEBEAT_LIST_##count "}, %" a_ ", %" b_ ", p, 1, 1, 0, 0;}"           \
+                 : ONEBEAT_FLOATS_##count(d, 0)                                            \
+                 : "l"(a), "l"(b), "r"(static_cast<int>(add)));                            \
+  }                                                                                        \
+  __device__ __forceinline__ void wgmma_columns_##type(                                    \
+      float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b) {                     \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" shape "k16.f32." #type "." #type      \
+                 " " ONEBEAT_LIST_##count "}, {%" a_ ", %" b_ ", %" c_ ", %" d_ "}, %" e_  \
+                                          ", 1, 1, 1, 1;"                                  \
+                 : ONEBEAT_FLOATS_##count(d, 0)                                            \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                    \
+  }
 
-/// d += a * b: a of 64 rows in registers, b of 16 rows of 128 elements.
-__device__ __forceinline__ void wgmma_columns(float (&d)[64], const std::uint32_t (&a)[4],
-                                              std::uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, "
-      "%40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63"
-      "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-        "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-        "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-        "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-        "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-        "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-        "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-        "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-        "+f"(d[63])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+ONEBEAT_WGMMA(bf16, 16, "32", "16", "17", "18", "19", "20")
+ONEBEAT_WGMMA(bf16, 32, "64", "32", "33", "34", "35", "36")
+ONEBEAT_WGMMA(bf16, 64, "128", "64", "65", "66", "67", "68")
+ONEBEAT_WGMMA(f16, 16, "32", "16", "17", "18", "19", "20")
+ONEBEAT_WGMMA(f16, 32, "64", "32", "33", "34", "35", "36")
+ONEBEAT_WGMMA(f16, 64, "128", "64", "65", "66", "67", "68")
+
+#undef ONEBEAT_WGMMA
+#undef ONEBEAT_FLOATS_64
+#undef ONEBEAT_FLOATS_32
+#undef ONEBEAT_FLOATS_16
+#undef ONEBEAT_FLOATS_8
+#undef ONEBEAT_LIST_64
+#undef ONEBEAT_LIST_32
+#undef ONEBEAT_LIST_16
 
 }  // namespace onebeat::cuda::ptx

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses a decode kernel, checks what a launch is given, and enqueues it.
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <string>
+#include <vector>
 
 #include "attention/cuda/decode/decode_kernels.h"
 #include "attention/cuda/decode/decode_params.h"
@@ -37,7 +41,24 @@ constexpr std::int32_t workers_of(std::int32_t multiprocessors) {
 }
 
 bool serves(const CudaAttentionVariant& variant, const AttentionGeometry& geometry) {
-  return variant.head_dim == geometry.head_dim && variant.min_page_tokens <= geometry.page_tokens;
+  return variant.head_dim == geometry.head_dim && variant.kv_type == geometry.kv_type &&
+         variant.min_page_tokens <= geometry.page_tokens;
+}
+
+/// Which head sizes have kernels for a cache of this type; "none" if it has no kernels.
+std::string head_sizes_of(KvType type) {
+  std::vector<std::int32_t> sizes;
+  for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
+    if (variant.kv_type == type) sizes.push_back(variant.head_dim);
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes.empty() ? "none" : fmt::format("{}", fmt::join(sizes, ", "));
+}
+
+Status no_kernel_for(std::int32_t head_dim, KvType type) {
+  return unsupported("no decode kernel has heads of {} and a {} cache; with {} there are: {}",
+                     head_dim, name_of(type), name_of(type), head_sizes_of(type));
 }
 
 std::string_view family_of(const CudaAttentionVariant& variant) {
@@ -75,16 +96,15 @@ const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
 Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geometry,
                                                  std::string_view name) {
   if (const CudaAttentionVariant* variant = default_variant(geometry, name)) return variant;
-  if (name.empty()) {
-    return unsupported("no decode kernel has heads of {}; there are 64 and 128", geometry.head_dim);
-  }
+  if (name.empty()) return no_kernel_for(geometry.head_dim, geometry.kv_type);
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (variant.name != name) continue;
     if (!serves(variant, geometry)) {
       return unsupported(
-          "decode kernel {} takes heads of {} and pages of at least {} tokens; the geometry has {} "
-          "and {}",
-          name, variant.head_dim, variant.min_page_tokens, geometry.head_dim, geometry.page_tokens);
+          "decode kernel {} takes heads of {}, a {} cache and pages of at least {} tokens; the "
+          "geometry has {}, {} and {}",
+          name, variant.head_dim, name_of(variant.kv_type), variant.min_page_tokens,
+          geometry.head_dim, name_of(geometry.kv_type), geometry.page_tokens);
     }
     return &variant;
   }
@@ -93,7 +113,6 @@ Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geomet
 
 Status check_geometry(const AttentionGeometry& geometry) {
   ONEBEAT_RETURN_IF_ERROR(validate(geometry));
-  if (geometry.kv_type != KvType::kBF16) return unsupported("decode kernels take a bf16 cache");
   if (geometry.head_dim != geometry.head_dim_v) {
     return unsupported("decode kernels take equal heads of K and V; the geometry has {} and {}",
                        geometry.head_dim, geometry.head_dim_v);
@@ -110,6 +129,7 @@ bool aligned(const void* data, std::uintptr_t bytes) {
 
 Status check_alignment(const CudaAttentionLaunch& launch) {
   const KvPool& kv = launch.kv;
+  const int element_bytes = size_of(kv.type);
   const bool rows_fit = aligned(launch.q.data, 16) && launch.q.token_stride % 8 == 0 &&
                         launch.q.head_stride % 8 == 0 && aligned(launch.out.data, 8) &&
                         launch.out.token_stride % 4 == 0 && launch.out.head_stride % 4 == 0;
@@ -122,17 +142,17 @@ Status check_alignment(const CudaAttentionLaunch& launch) {
   }
   for (const std::int64_t stride : {kv.k_page_stride, kv.k_token_stride, kv.k_head_stride,
                                     kv.v_page_stride, kv.v_token_stride, kv.v_head_stride}) {
-    if (stride % 8 != 0) {
-      return invalid_argument("a stride of the KV pool is {} elements; it must be a multiple of 8",
-                              stride);
+    if (stride * element_bytes % 16 != 0) {
+      return invalid_argument("a stride of the KV pool is {} elements; it must be a multiple of {}",
+                              stride, 16 / element_bytes);
     }
   }
-  constexpr std::int64_t kMost = std::numeric_limits<std::uint32_t>::max() / 2;
+  const std::int64_t most = std::numeric_limits<std::uint32_t>::max() / element_bytes;
   for (const std::int64_t stride :
        {kv.k_page_stride, kv.k_token_stride, kv.v_page_stride, kv.v_token_stride}) {
-    if (stride > kMost) {
+    if (stride > most) {
       return out_of_range("a stride of the KV pool is {} elements; it may be at most {}", stride,
-                          kMost);
+                          most);
     }
   }
   if (!aligned(kv.k, 16) || !aligned(kv.v, 16)) {
@@ -196,7 +216,9 @@ cuda::DecodeParams cuda::decode_params(const AttentionGeometry& geometry, const 
                                        const AttentionScratch& scratch) {
   const plan::Layout layout = plan::layout_of(static_cast<std::uint32_t>(plan.workers),
                                               static_cast<std::uint32_t>(plan.capacity));
-  const auto bytes = [](std::int64_t elements) { return static_cast<std::uint32_t>(elements * 2); };
+  const auto bytes = [&](std::int64_t elements) {
+    return static_cast<std::uint32_t>(elements * size_of(geometry.kv_type));
+  };
   cuda::DecodeParams p;
   p.workers = reinterpret_cast<const WorkerRecord*>(plan.data + layout.workers_offset);
   p.requests = reinterpret_cast<const RequestRecord*>(plan.data + layout.requests_offset);
@@ -256,10 +278,10 @@ std::span<const CudaAttentionVariant> cuda_attention_variants() {
   return cuda::decode_variants();
 }
 
-Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim,
+Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim, KvType kv_type,
                                                   std::int32_t multiprocessors) {
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
-    if (variant.head_dim != head_dim) continue;
+    if (variant.head_dim != head_dim || variant.kv_type != kv_type) continue;
     CudaAttentionTuning tuning;
     tuning.tile_tokens = variant.tile_tokens;
     tuning.workers = workers_of(multiprocessors);
@@ -269,7 +291,7 @@ Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim,
         kLeastWorkerTokens * 256 / static_cast<std::uint32_t>(variant.tile_tokens);
     return tuning;
   }
-  return unsupported("no decode kernel has heads of {}; there are 64 and 128", head_dim);
+  return no_kernel_for(head_dim, kv_type);
 }
 
 Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry& geometry,

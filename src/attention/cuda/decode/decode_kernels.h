@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled decode kernels; decode_mma.cu and decode_wgmma.cu instantiate them,
-// decode_attention.cpp chooses.
+// The compiled decode kernels; decode_mma*.cu and decode_wgmma*.cu instantiate them, a file for a
+// family and element type, and decode_attention.cpp chooses.
 #pragma once
 
 #include <span>
@@ -16,7 +16,9 @@ struct DecodeKernel {
 };
 
 [[nodiscard]] std::span<const DecodeKernel> mma_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> mma_f16_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> wgmma_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> wgmma_f16_decode_kernels();
 
 /// Variants of all kernels; same order as cuda_attention_variants().
 [[nodiscard]] std::span<const CudaAttentionVariant> decode_variants();

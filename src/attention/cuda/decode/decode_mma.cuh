@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
+#include "attention/cuda/decode/decode_kernels.h"
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
@@ -144,7 +146,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
           if (partial) {
             Scratch<S::D>{p}.write(slot, first_row + row, column, a);
           } else {
-            write_final(p, unit, first_row + row, column, a);
+            write_final<typename S::Element>(p, unit, first_row + row, column, a);
           }
         }
         __syncthreads();
@@ -153,12 +155,19 @@ __global__ void __launch_bounds__(S::kThreads, 2)
     if (partial) {
       const std::uint32_t owner = continues ? share.continued_owner : worker;
       const std::uint32_t partials = continues ? share.continued_partials : share.started_partials;
-      arrive_and_merge<S::D, S::kThreads, typename S::Pause>(p, unit, gridDim.x, owner,
-                                                             worker - owner, partials, flag);
+      arrive_and_merge<S, S::kThreads>(p, unit, gridDim.x, owner, worker - owner, partials, flag);
     }
   } while (unit.next(p, share));
   if (!started && !waited) ptx::dependency_wait();
   if (stream.faults() != 0) atomicOr(p.status, stream.faults());
+}
+
+/// The kernel of a shape, and what is known of it.
+template <typename S>
+[[nodiscard]] DecodeKernel mma_kernel(std::string_view name) {
+  return {{name, S::D, S::Element::kKvType, S::kTileTokens, S::kRows,
+           S::kSmallPages ? 1 : S::kTokens, S::kThreads, S::kSharedBytes},
+          reinterpret_cast<const void*>(&decode_mma<S>)};
 }
 
 }  // namespace onebeat::cuda

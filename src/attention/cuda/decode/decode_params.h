@@ -30,7 +30,7 @@ struct DecodeParams {
   float soft_cap = 0.0f;
   const float* sinks = nullptr;  ///< [H] or null
 
-  // Queries and outputs, bf16. Strides count elements.
+  // Queries and outputs, of the variant's type. Strides count elements.
   const void* q = nullptr;
   void* out = nullptr;
   std::int64_t q_token_stride = 0;
@@ -44,7 +44,7 @@ struct DecodeParams {
   std::int64_t lse_token_stride = 0;
   std::int64_t lse_head_stride = 0;
 
-  // The KV pool, bf16.
+  // The KV pool.
   const void* k = nullptr;
   const void* v = nullptr;
   std::uint32_t k_page_bytes = 0;

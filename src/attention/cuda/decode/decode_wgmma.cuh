@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
+#include "attention/cuda/decode/decode_kernels.h"
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
@@ -20,7 +22,8 @@ template <int D, int kTokens_, int kTileTokens>
 struct PanelGranule {
   using Tile = Panels<D, kTileTokens>;
   static constexpr int kTokens = kTokens_;
-  static constexpr int kRowBytes = D * 2;
+  static constexpr int kElementBytes = 2;
+  static constexpr int kRowBytes = D * kElementBytes;
   static constexpr int kRowPitch = Tile::kRowPitch;
   static constexpr int kSegments = D / 8;
   static constexpr int kRowsPerCopy = 32 / kSegments;
@@ -41,8 +44,9 @@ struct Common {
 };
 
 /// Compile-time shape of a variant.
-template <int D_, int kTileTokens_, int kStages_, bool kSmallPages_>
+template <typename Element_, int D_, int kTileTokens_, int kStages_, bool kSmallPages_>
 struct WgmmaShape {
+  using Element = Element_;
   static constexpr int D = D_;
   static constexpr int kTileTokens = kTileTokens_;
   static constexpr int kStages = kStages_;
@@ -128,7 +132,7 @@ __device__ __forceinline__ void attend(const DecodeParams& p, const Share& share
   const std::uint32_t worker = blockIdx.x;
   Walk unit;
   unit.begin(p, share);
-  WgmmaPass<S::D, S::kTileTokens> sums(p, lane);
+  WgmmaPass<typename S::Element, S::D, S::kTileTokens> sums(p, lane);
   QueryPanels<S::D> q;
   const auto release = [lane](std::uint32_t barrier) {
     __syncwarp();
@@ -193,14 +197,15 @@ __device__ __forceinline__ void attend(const DecodeParams& p, const Share& share
       });
       const std::uint32_t owner = continues ? share.continued_owner : worker;
       const std::uint32_t partials = continues ? share.continued_partials : share.started_partials;
-      arrive_and_merge<S::D, S::kGroupThreads, typename S::Pause>(p, unit, gridDim.x, owner,
-                                                                  worker - owner, partials, flag);
+      arrive_and_merge<S, S::kGroupThreads>(p, unit, gridDim.x, owner, worker - owner, partials,
+                                            flag);
     } else {
       sums.publish([&](float maximum, float sum) {
-        return [&, to = FinishedRow<Walk>(p, unit, live ? row : 0, maximum, sum)](
-                   std::uint32_t column, float4 output) {
-          if (live) to.write(column, output);
-        };
+        return
+            [&, to = FinishedRow<typename S::Element, Walk>(p, unit, live ? row : 0, maximum, sum)](
+                std::uint32_t column, float4 output) {
+              if (live) to.write(column, output);
+            };
       });
     }
   } while (unit.next(p, share));
@@ -242,6 +247,14 @@ __global__ void __launch_bounds__(S::kThreads, 2)
     ptx::claim_registers<S::kMultiplyRegisters>();
     attend<S>(p, common.share, place, base + S::kRingBytes, &common.flag, warp, lane);
   }
+}
+
+/// The kernel of a shape, and what is known of it.
+template <typename S>
+[[nodiscard]] DecodeKernel wgmma_kernel(std::string_view name) {
+  return {{name, S::D, S::Element::kKvType, S::kTileTokens, kQueryTileRows,
+           S::kSmallPages ? 1 : S::kTokens, S::kThreads, S::kSharedBytes},
+          reinterpret_cast<const void*>(&decode_wgmma<S>)};
 }
 
 }  // namespace onebeat::cuda

@@ -18,14 +18,15 @@ inline constexpr std::uint32_t kFaultBitPageRow = 1u << 1;
 inline constexpr std::uint32_t kFaultBitPlan = 1u << 3;
 
 /// A granule of K or V in shared memory, what a warp loads and multiplies at a time: kTokens_ rows
-/// of D elements, 16-byte segments permuted within a row so that copies and reads are free of bank
-/// conflicts.
-template <int D, int kTokens_>
+/// of D elements of kElementBytes_, 16-byte segments permuted within a row so that copies and reads
+/// are free of bank conflicts.
+template <int D, int kTokens_, int kElementBytes_>
 struct Granule {
+  static constexpr int kElementBytes = kElementBytes_;
   static constexpr int kTokens = kTokens_;
-  static constexpr int kRowBytes = D * 2;
+  static constexpr int kRowBytes = D * kElementBytes;
   static constexpr int kBytes = kTokens * kRowBytes;
-  static constexpr int kSegments = D / 8;
+  static constexpr int kSegments = kRowBytes / 16;
   static constexpr int kRowsPerCopy = 32 / kSegments;
   static constexpr int kCopies = kTokens / kRowsPerCopy;
 
@@ -140,8 +141,8 @@ class KvStream {
   }
 
   __device__ __forceinline__ void enter_unit() {
-    k_head_ = static_cast<const char*>(p_.k) + walk_.kv_head * p_.k_head_stride * 2;
-    v_head_ = static_cast<const char*>(p_.v) + walk_.kv_head * p_.v_head_stride * 2;
+    k_head_ = static_cast<const char*>(p_.k) + walk_.kv_head * p_.k_head_stride * G::kElementBytes;
+    v_head_ = static_cast<const char*>(p_.v) + walk_.kv_head * p_.v_head_stride * G::kElementBytes;
     pass_ = 0;
     restart_unit();
   }

@@ -61,7 +61,7 @@ struct QueryRow {
 };
 
 /// A row all of whose tokens are summed up: where it goes, and what its sums are multiplied by.
-template <typename Walk>
+template <typename E, typename Walk>
 class FinishedRow {
  public:
   __device__ __forceinline__ FinishedRow(const DecodeParams& p, const Walk& unit, std::uint32_t row,
@@ -81,8 +81,8 @@ class FinishedRow {
   /// Writes 4 elements, and the log-sum-exp if `column` is 0.
   __device__ __forceinline__ void write(std::uint32_t column, float4 output) const {
     if (q_.index >= p_.num_query_tokens) return;
-    const uint2 packed = {ptx::pack_bf16(output.x * scale_, output.y * scale_),
-                          ptx::pack_bf16(output.z * scale_, output.w * scale_)};
+    const uint2 packed = {E::pack(output.x * scale_, output.y * scale_),
+                          E::pack(output.z * scale_, output.w * scale_)};
     auto* out = static_cast<std::uint16_t*>(p_.out) + q_.index * p_.out_token_stride +
                 q_.head * p_.out_head_stride + column;
     *reinterpret_cast<uint2*>(out) = packed;
@@ -103,11 +103,11 @@ class FinishedRow {
 };
 
 /// Writes 4 elements of a finished row, and its log-sum-exp if `column` is 0.
-template <typename Walk>
+template <typename E, typename Walk>
 __device__ __forceinline__ void write_final(const DecodeParams& p, const Walk& unit,
                                             std::uint32_t row, std::uint32_t column,
                                             const Accumulator& a) {
-  FinishedRow<Walk>(p, unit, row, a.maximum, a.sum).write(column, a.output);
+  FinishedRow<E, Walk>(p, unit, row, a.maximum, a.sum).write(column, a.output);
 }
 
 /// Scratch of partial results.
@@ -203,13 +203,15 @@ __device__ __forceinline__ std::uint32_t merge_group(std::uint32_t partials) {
 }
 
 /// The first kThreads threads of the CTA, after partial result `index` of `partials` was written:
-/// merges what became complete. Counters: 2W of groups, named by the slot of their first member,
-/// then W of units, named by their owner.
-template <int D, int kThreads, typename Pause, typename Walk>
+/// merges what became complete. S: the variant's shape. Counters: 2W of groups, named by the slot
+/// of their first member, then W of units, named by their owner.
+template <typename S, int kThreads, typename Walk>
 __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Walk& unit,
                                                  std::uint32_t workers, std::uint32_t owner,
                                                  std::uint32_t index, std::uint32_t partials,
                                                  std::uint32_t* flag) {
+  constexpr int D = S::D;
+  using Pause = typename S::Pause;
   Pause::at(2 * slot_of(owner, index));
   const Scratch<D> scratch{p};
   const std::uint32_t items = unit.rows * (D / 4);
@@ -236,7 +238,7 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
   }
   if (!arrive_last<kThreads>(p.counters + 2 * workers + owner, count, flag)) return;
   const auto write = [&](std::uint32_t item, const Accumulator& a) {
-    write_final(p, unit, item / (D / 4), item % (D / 4) * 4, a);
+    write_final<typename S::Element>(p, unit, item / (D / 4), item % (D / 4) * 4, a);
   };
   for (std::uint32_t base = threadIdx.x; base < items; base += 2 * kThreads) {
     if (base + kThreads < items) {

@@ -27,6 +27,7 @@ class MmaColumnPass {
   static constexpr int kBlocks = S::kTokens / 16;  ///< 16-token rows of a granule's scores
   static constexpr float kSlack = 6.0f;            ///< base-2 units
   using G = typename S::KvGranule;
+  using E = typename S::Element;
 
  public:
   __device__ __forceinline__ MmaColumnPass(const DecodeParams& p, int lane)
@@ -61,9 +62,8 @@ class MmaColumnPass {
       for (int b = 0; b < kBlocks; ++b) {
         const uint4 low = ptx::load_shared_16(column + b * 16 * G::kRowBytes);
         const uint4 high = ptx::load_shared_16(column + (b * 16 + 8) * G::kRowBytes);
-        ptx::mma_bf16(chain[b][2 * i % kChains], low.x, high.x, low.y, high.y, query.x, query.y);
-        ptx::mma_bf16(chain[b][(2 * i + 1) % kChains], low.z, high.z, low.w, high.w, query.z,
-                      query.w);
+        E::mma(chain[b][2 * i % kChains], low.x, high.x, low.y, high.y, query.x, query.y);
+        E::mma(chain[b][(2 * i + 1) % kChains], low.z, high.z, low.w, high.w, query.z, query.w);
       }
     }
 #pragma unroll
@@ -129,14 +129,13 @@ class MmaColumnPass {
     const int segment = (lane_ / 16) ^ G::v_swizzle(token);
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const std::uint32_t low = ptx::transpose_matrix(ptx::pack_bf16(scores_[b][0], scores_[b][1]));
-      const std::uint32_t high =
-          ptx::transpose_matrix(ptx::pack_bf16(scores_[b][2], scores_[b][3]));
+      const std::uint32_t low = ptx::transpose_matrix(E::pack(scores_[b][0], scores_[b][1]));
+      const std::uint32_t high = ptx::transpose_matrix(E::pack(scores_[b][2], scores_[b][3]));
 #pragma unroll
       for (int n = 0; n < D / 16; ++n) {
         std::uint32_t a[4];
         ptx::load_matrices_transposed(a, base + ((segment ^ (2 * n)) << 4) + b * 16 * G::kRowBytes);
-        ptx::mma_bf16(output_[n], a[0], a[2], a[1], a[3], low, high);
+        E::mma(output_[n], a[0], a[2], a[1], a[3], low, high);
       }
     }
   }

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/element.cuh"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
 #include "attention/cuda/decode/score_shape.cuh"
@@ -20,8 +21,10 @@ namespace onebeat::cuda {
 
 /// Compile-time shape of a variant. kTokens: of a granule, 16 or 32. kRows: query rows of one pass,
 /// 8 or 16.
-template <int D_, int kTokens_, int kWarps_, int kStages_, int kRows_, bool kSmallPages_>
+template <typename Element_, int D_, int kTokens_, int kWarps_, int kStages_, int kRows_,
+          bool kSmallPages_>
 struct MmaShape {
+  using Element = Element_;
   static constexpr int D = D_;
   static constexpr int kTokens = kTokens_;
   static constexpr int kWarps = kWarps_;
@@ -38,7 +41,7 @@ struct MmaShape {
   static_assert(1 << kTileShift == kTileTokens);
 
   // Shared memory: rings, then where warps meet.
-  using KvGranule = Granule<D, kTokens>;
+  using KvGranule = Granule<D, kTokens, Element::kKvBytes>;
   static constexpr int kStageBytes = 2 * KvGranule::kBytes;  // K, then V
   static constexpr int kRingBytes = kWarps * kStages * kStageBytes;
   static constexpr int kMeetBytes = kWarps * 8 * D * 4;  // 8 rows at a time
@@ -103,6 +106,7 @@ class MmaPass {
   static constexpr int kHalves = S::kRows / 8;
   static constexpr int kOctets = S::kTokens / 8;  ///< 8-token columns of a granule's scores
   using G = typename S::KvGranule;
+  using E = typename S::Element;
 
  public:
   __device__ __forceinline__ MmaPass(const DecodeParams& p, int lane) : scale_(p), lane_(lane) {}
@@ -135,8 +139,8 @@ class MmaPass {
 #pragma unroll
       for (int j = 0; j < kOctets; ++j) {
         const uint4 b = ptx::load_shared_16(column + j * 8 * G::kRowBytes);
-        ptx::mma_bf16(scores_[j], low.x, high.x, low.y, high.y, b.x, b.y);
-        ptx::mma_bf16(kSplit ? odd[j] : scores_[j], low.z, high.z, low.w, high.w, b.z, b.w);
+        E::mma(scores_[j], low.x, high.x, low.y, high.y, b.x, b.y);
+        E::mma(kSplit ? odd[j] : scores_[j], low.z, high.z, low.w, high.w, b.z, b.w);
       }
     }
     if constexpr (kSplit) {
@@ -208,17 +212,16 @@ class MmaPass {
     const int segment = (lane_ / 16) ^ G::v_swizzle(token);
 #pragma unroll
     for (int j = 0; j < kOctets; j += 2) {
-      const std::uint32_t a0 = ptx::pack_bf16(scores_[j][0], scores_[j][1]);
-      const std::uint32_t a2 = ptx::pack_bf16(scores_[j + 1][0], scores_[j + 1][1]);
-      const std::uint32_t a1 = kHalves == 2 ? ptx::pack_bf16(scores_[j][2], scores_[j][3]) : 0u;
-      const std::uint32_t a3 =
-          kHalves == 2 ? ptx::pack_bf16(scores_[j + 1][2], scores_[j + 1][3]) : 0u;
+      const std::uint32_t a0 = E::pack(scores_[j][0], scores_[j][1]);
+      const std::uint32_t a2 = E::pack(scores_[j + 1][0], scores_[j + 1][1]);
+      const std::uint32_t a1 = kHalves == 2 ? E::pack(scores_[j][2], scores_[j][3]) : 0u;
+      const std::uint32_t a3 = kHalves == 2 ? E::pack(scores_[j + 1][2], scores_[j + 1][3]) : 0u;
 #pragma unroll
       for (int n = 0; n < D / 8; n += 2) {
         std::uint32_t b[4];
         ptx::load_matrices_transposed(b, base + ((segment ^ n) << 4) + j * 8 * G::kRowBytes);
-        ptx::mma_bf16(output_[n], a0, a1, a2, a3, b[0], b[1]);
-        ptx::mma_bf16(output_[n + 1], a0, a1, a2, a3, b[2], b[3]);
+        E::mma(output_[n], a0, a1, a2, a3, b[0], b[1]);
+        E::mma(output_[n + 1], a0, a1, a2, a3, b[2], b[3]);
       }
     }
   }

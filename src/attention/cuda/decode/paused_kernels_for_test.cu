@@ -31,33 +31,23 @@ struct RandomPause {
 };
 
 template <int D, int kTokens>
-struct PausedMma : cuda::MmaShape<D, kTokens, 4, 3, 8, true> {
+struct PausedMma : cuda::MmaShape<cuda::Bf16, D, kTokens, 4, 3, 8, true> {
   using Pause = RandomPause;
 };
 
 template <int D, int kTileTokens>
-struct PausedWgmma : cuda::WgmmaShape<D, kTileTokens, 3, true> {
+struct PausedWgmma : cuda::WgmmaShape<cuda::Bf16, D, kTileTokens, 3, true> {
   using Pause = RandomPause;
 };
-
-template <typename S>
-cuda::DecodeKernel mma(std::string_view name) {
-  return {{name, S::D, S::kTileTokens, S::kRows, 1, S::kThreads, S::kSharedBytes},
-          reinterpret_cast<const void*>(&cuda::decode_mma<S>)};
-}
-
-template <typename S>
-cuda::DecodeKernel wgmma(std::string_view name) {
-  return {{name, S::D, S::kTileTokens, kQueryTileRows, 1, S::kThreads, S::kSharedBytes},
-          reinterpret_cast<const void*>(&cuda::decode_wgmma<S>)};
-}
 
 }  // namespace
 
 std::span<const cuda::DecodeKernel> paused_kernels() {
   static const std::array<cuda::DecodeKernel, 4> all = {
-      mma<PausedMma<128, 16>>("mma_d128"), mma<PausedMma<64, 32>>("mma_d64"),
-      wgmma<PausedWgmma<128, 64>>("wgmma_d128"), wgmma<PausedWgmma<64, 128>>("wgmma_d64")};
+      cuda::mma_kernel<PausedMma<128, 16>>("mma_d128"),
+      cuda::mma_kernel<PausedMma<64, 32>>("mma_d64"),
+      cuda::wgmma_kernel<PausedWgmma<128, 64>>("wgmma_d128"),
+      cuda::wgmma_kernel<PausedWgmma<64, 128>>("wgmma_d64")};
   return all;
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "attention/cuda/decode/decode_params.h"
+#include "attention/cuda/decode/element.cuh"
 #include "attention/cuda/decode/merge.cuh"
 #include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
@@ -88,7 +89,7 @@ class QueryPanels {
   const std::uint16_t* source_;  // of row lane % 16 of the warp's; null: absent
 };
 
-template <int D, int kTileTokens>
+template <typename E, int D, int kTileTokens>
 class WgmmaPass {
   using Tile = Panels<D, kTileTokens>;
   static constexpr int kOctets = kTileTokens / 8;
@@ -111,8 +112,8 @@ class WgmmaPass {
     ptx::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < D / 16; ++i) {
-      ptx::wgmma_rows(scores_, ptx::descriptor_behind(a, Panels<D, kQueryTileRows>::group(i)),
-                      ptx::descriptor_behind(b, Tile::group(i)), i != 0);
+      E::wgmma_rows(scores_, ptx::descriptor_behind(a, Panels<D, kQueryTileRows>::group(i)),
+                    ptx::descriptor_behind(b, Tile::group(i)), i != 0);
     }
     ptx::wgmma_commit();
   }
@@ -124,7 +125,7 @@ class WgmmaPass {
     ptx::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kTileTokens / 16; ++i)
-      ptx::wgmma_columns(output_, weights_[i], ptx::descriptor_behind(b, i * 16 * 128));
+      E::wgmma_columns(output_, weights_[i], ptx::descriptor_behind(b, i * 16 * 128));
     ptx::wgmma_commit();
   }
 
@@ -176,7 +177,7 @@ class WgmmaPass {
         const float x = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h], scale_.unit(), -reference));
         const float y = ptx::exp2_fast(fmaf(scores_[4 * j + 2 * h + 1], scale_.unit(), -reference));
         sum += x + y;
-        weights_[j / 2][j % 2 * 2 + h] = ptx::pack_bf16(x, y);
+        weights_[j / 2][j % 2 * 2 + h] = E::pack(x, y);
       }
       sum_[h] = sum_[h] * factor[h] + sum;
     }
@@ -225,7 +226,7 @@ class WgmmaPass {
 
   float scores_[kTileTokens / 2];
   float output_[D / 2];
-  std::uint32_t weights_[kTileTokens / 16][4];  // probabilities as bf16
+  std::uint32_t weights_[kTileTokens / 16][4];  // probabilities
   float maximum_[2], sum_[2];                   // base-2 units; this thread's part of the sum
   ScoreScale scale_;
   int lane_;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "attention/cuda/decode/decode_kernels.h"
+#include "attention/cuda/decode/decode_wgmma.cuh"
+#include "attention/cuda/decode/wgmma_shapes.cuh"
+
+namespace onebeat::cuda {
+
+std::span<const DecodeKernel> wgmma_f16_decode_kernels() {
+  static const std::array<DecodeKernel, 4> all = {
+      wgmma_kernel<Wgmma128<F16, false>>("wgmma_d128_f16"),
+      wgmma_kernel<Wgmma128<F16, true>>("wgmma_d128_f16_small_pages"),
+      wgmma_kernel<Wgmma64<F16, false>>("wgmma_d64_f16"),
+      wgmma_kernel<Wgmma64<F16, true>>("wgmma_d64_f16_small_pages"),
+  };
+  return all;
+}
+
+}  // namespace onebeat::cuda

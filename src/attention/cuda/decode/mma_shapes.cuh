@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shapes of mma kernels that are compiled, for each head size.
+#pragma once
+
+#include "attention/cuda/decode/mma_pass.cuh"
+
+namespace onebeat::cuda {
+
+/// Heads of 64 are half as many bytes a token: granules of 32 tokens keep the bytes, and halve what
+/// is done once a granule.
+template <typename Element, int kRows, bool kSmallPages>
+using Mma64 = MmaShape<Element, 64, 32, 4, 3, kRows, kSmallPages>;
+template <typename Element, int kRows, bool kSmallPages>
+using Mma128 = MmaShape<Element, 128, 16, 4, 3, kRows, kSmallPages>;
+
+}  // namespace onebeat::cuda
