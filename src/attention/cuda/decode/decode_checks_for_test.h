@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -15,6 +16,22 @@
 #include "device/cuda_device.h"
 
 namespace onebeat {
+
+/// Heads and caches that there are kernels for.
+struct HeadKind {
+  std::int32_t dim = 0;
+  KvType type = KvType::kBF16;
+  friend bool operator==(const HeadKind&, const HeadKind&) = default;
+};
+
+inline std::vector<HeadKind> served_heads() {
+  std::vector<HeadKind> kinds;
+  for (const CudaAttentionVariant& variant : cuda_attention_variants()) {
+    const HeadKind kind{variant.head_dim, variant.kv_type};
+    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+  }
+  return kinds;
+}
 
 inline AttentionGeometry decode_geometry(std::int32_t heads, std::int32_t kv_heads,
                                          std::int32_t dim, std::int32_t page_tokens,
@@ -29,6 +46,11 @@ inline AttentionGeometry decode_geometry(std::int32_t heads, std::int32_t kv_hea
   g.workers = workers;
   g.kv_type = kv_type;
   return g;
+}
+
+inline AttentionGeometry decode_geometry(std::int32_t heads, std::int32_t kv_heads, HeadKind kind,
+                                         std::int32_t page_tokens, std::int32_t workers = 256) {
+  return decode_geometry(heads, kv_heads, kind.dim, page_tokens, workers, kind.type);
 }
 
 /// Tests skip visibly without a Hopper GPU.

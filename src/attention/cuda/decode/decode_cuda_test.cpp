@@ -35,11 +35,12 @@ TEST(CudaAttentionVariants, AreNamedOnceAndFitTwiceIntoAMultiprocessor) {
 }
 
 TEST_F(CudaDecodeTest, EdgeLengthsOfPagesAndTiles) {
-  for (const std::int32_t dim : {64, 128}) {
+  for (const HeadKind kind : served_heads()) {
     for (const std::int32_t page : {1, 2, 16, 64, 128}) {
       for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
-        check({.geometry = decode_geometry(8, 2, dim, page),
-               .lens = edge_lengths(page, dim == 64 ? 128 : 64),
+        const AttentionGeometry g = decode_geometry(8, 2, kind, page);
+        check({.geometry = g,
+               .lens = edge_lengths(page, g.tile_tokens),
                .layout = layout,
                .direct = layout == KvLayout::kNhd});
         if (HasFatalFailure()) return;
@@ -51,15 +52,19 @@ TEST_F(CudaDecodeTest, EdgeLengthsOfPagesAndTiles) {
 TEST_F(CudaDecodeTest, SanitizerHeadCountsFromOneQueryRowToManyTiles) {
   for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
            {3, 3}, {7, 1}, {8, 1}, {9, 1}, {16, 1}, {34, 2}, {71, 1}}) {
-    check({.geometry = decode_geometry(heads, kv_heads, 64, 16), .lens = {200, 33}});
-    check({.geometry = decode_geometry(heads, kv_heads, 128, 16), .lens = {200, 33}});
-    if (HasFatalFailure()) return;
+    for (const HeadKind kind : served_heads()) {
+      check({.geometry = decode_geometry(heads, kv_heads, kind, 16), .lens = {200, 33}});
+      if (HasFatalFailure()) return;
+    }
   }
 }
 
 TEST_F(CudaDecodeTest, LongRequestsSplitOverAllWorkers) {
+  for (const HeadKind kind : served_heads()) {
+    check({.geometry = decode_geometry(4, 1, kind, 64), .lens = {4097}});
+    if (HasFatalFailure()) return;
+  }
   for (const std::int32_t dim : {64, 128}) {
-    check({.geometry = decode_geometry(4, 1, dim, 64), .lens = {4097}});
     check({.geometry = decode_geometry(2, 1, dim, 64, 264), .lens = {131072, 5}});
     if (HasFatalFailure()) return;
   }
@@ -73,8 +78,8 @@ TEST_F(CudaDecodeTest, AnyNumberOfWorkersGivesTheSame) {
 }
 
 TEST_F(CudaDecodeTest, SanitizerWindowsChunksCapsSinksAndSeveralQueryTokens) {
-  for (const std::int32_t dim : {64, 128}) {
-    AttentionGeometry g = decode_geometry(8, 2, dim, 16);
+  for (const HeadKind kind : served_heads()) {
+    AttentionGeometry g = decode_geometry(8, 2, kind, 16);
     g.window_left = 100;
     check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
     g.max_query_tokens = 8;
@@ -89,22 +94,24 @@ TEST_F(CudaDecodeTest, SanitizerWindowsChunksCapsSinksAndSeveralQueryTokens) {
 }
 
 TEST_F(CudaDecodeTest, RandomBatches) {
-  for (unsigned seed = 1; seed <= 30; ++seed) {
+  for (unsigned seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
     const auto below = [&](std::int32_t n) {
       return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
     };
     const std::int32_t kv_heads = 1 << below(3);
-    AttentionGeometry g = decode_geometry(kv_heads * (1 + below(12)), kv_heads,
-                                          below(2) == 0 ? 64 : 128, 1 << below(8), 1 + below(400));
-    g.max_query_tokens = 1 + below(8);
+    const std::vector<HeadKind> kinds = served_heads();
+    const HeadKind kind = kinds[random() % kinds.size()];
+    AttentionGeometry g =
+        decode_geometry(kv_heads * (1 + below(12)), kv_heads, kind, 1 << below(8), 1 + below(400));
+    g.max_query_tokens = 1 + below(16);
     if (below(3) == 0) g.window_left = below(300);
     if (below(4) == 0) g.chunk_tokens = 1 + below(500);
     g.causal = below(4) != 0;
     BatchOptions options{.geometry = g};
     for (std::int32_t b = 1 + below(6); b > 0; --b) {
-      options.lens.push_back(below(4) == 0 ? 8 + below(2500) : 8 + below(150));
+      options.lens.push_back(16 + (below(4) == 0 ? below(2500) : below(150)));
       options.query_tokens.push_back(below(g.max_query_tokens + 1));
     }
     options.layout = below(2) == 0 ? KvLayout::kNhd : KvLayout::kRuns;

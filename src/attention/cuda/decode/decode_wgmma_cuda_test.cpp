@@ -12,10 +12,10 @@
 namespace onebeat {
 namespace {
 
-AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, std::int32_t dim,
+AttentionGeometry geometry_of(std::int32_t heads, std::int32_t kv_heads, HeadKind kind,
                               std::int32_t page_tokens, std::int32_t query_tokens,
                               std::int32_t workers = 256) {
-  AttentionGeometry g = decode_geometry(heads, kv_heads, dim, page_tokens, workers);
+  AttentionGeometry g = decode_geometry(heads, kv_heads, kind, page_tokens, workers);
   g.max_query_tokens = query_tokens;
   return g;
 }
@@ -28,11 +28,12 @@ class CudaDecodeWgmmaTest : public DecodeChecks {
 };
 
 TEST_F(CudaDecodeWgmmaTest, EdgeLengthsOfPagesAndTiles) {
-  for (const std::int32_t dim : {64, 128}) {
-    const std::int32_t n = dim == 64 ? 128 : 64;
+  for (const HeadKind kind : served_heads()) {
     for (const std::int32_t page : {1, 4, 16, 64, 256}) {
       for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
-        check({.geometry = geometry_of(16, 2, dim, page, 4),
+        const AttentionGeometry g = geometry_of(16, 2, kind, page, 4);
+        const std::int32_t n = g.tile_tokens;
+        check({.geometry = g,
                .lens = {4, std::max(page - 1, 4), std::max(page, 4), page + 4, n - 1, n, n + 1, 0,
                         2 * n, 3 * n + 5, 299},
                .query_tokens = {4, 4, 4, 4, 4, 4, 4, 1, 4, 3, 2},
@@ -45,11 +46,11 @@ TEST_F(CudaDecodeWgmmaTest, EdgeLengthsOfPagesAndTiles) {
 }
 
 TEST_F(CudaDecodeWgmmaTest, SanitizerQueryRowsFromOneToSeveralTiles) {
-  for (const std::int32_t dim : {64, 128}) {
-    for (std::int32_t tokens = 1; tokens <= 8; ++tokens) {
+  for (const HeadKind kind : served_heads()) {
+    for (const std::int32_t tokens : {1, 2, 3, 4, 5, 7, 8, 11, 16}) {
       for (const auto& [heads, kv_heads] :
            std::vector<std::pair<int, int>>{{3, 1}, {10, 2}, {8, 1}, {17, 1}, {32, 1}}) {
-        check({.geometry = geometry_of(heads, kv_heads, dim, tokens % 2 == 0 ? 16 : 1, tokens, 7),
+        check({.geometry = geometry_of(heads, kv_heads, kind, tokens % 2 == 0 ? 16 : 1, tokens, 7),
                .lens = {200, 33}});
         if (HasFatalFailure()) return;
       }
@@ -58,10 +59,10 @@ TEST_F(CudaDecodeWgmmaTest, SanitizerQueryRowsFromOneToSeveralTiles) {
 }
 
 TEST_F(CudaDecodeWgmmaTest, ShortRequestsOfSeveralQueryTokens) {
-  for (const std::int32_t dim : {64, 128}) {
-    for (std::int32_t tokens = 1; tokens <= 8; ++tokens) {
-      BatchOptions options{.geometry = geometry_of(24, 2, dim, 2, tokens)};
-      for (std::int32_t len = 0; len < 12; ++len) {
+  for (const HeadKind kind : served_heads()) {
+    for (const std::int32_t tokens : {1, 2, 5, 8, 16}) {
+      BatchOptions options{.geometry = geometry_of(24, 2, kind, 2, tokens)};
+      for (std::int32_t len = 0; len < 20; len += 1 + len / 6) {
         options.lens.push_back(len);
         options.query_tokens.push_back(std::min(std::max(len, 1), tokens));
       }
@@ -72,25 +73,26 @@ TEST_F(CudaDecodeWgmmaTest, ShortRequestsOfSeveralQueryTokens) {
 }
 
 TEST_F(CudaDecodeWgmmaTest, LongRequestsSplitOverAllWorkers) {
-  for (const std::int32_t dim : {64, 128}) {
-    check({.geometry = geometry_of(8, 1, dim, 64, 8), .lens = {4097}});
-    check({.geometry = geometry_of(32, 2, dim, 1, 2), .lens = {4097, 70}});
+  for (const HeadKind kind : served_heads()) {
+    check({.geometry = geometry_of(8, 1, kind, 64, 8), .lens = {4097}});
+    check({.geometry = geometry_of(32, 2, kind, 1, 2), .lens = {4097, 70}});
     if (HasFatalFailure()) return;
   }
-  check({.geometry = geometry_of(4, 1, 128, 64, 5, 264), .lens = {131072, 5}});
+  check({.geometry = geometry_of(4, 1, {128}, 64, 5, 264), .lens = {131072, 5}});
 }
 
 TEST_F(CudaDecodeWgmmaTest, AnyNumberOfWorkersGivesTheSame) {
   for (const std::int32_t workers : {1, 2, 5, 33, 132, 264, 1000}) {
-    check({.geometry = geometry_of(16, 2, 128, 16, 8, workers), .lens = {1000, 64, 8, 2049, 9}});
-    check({.geometry = geometry_of(16, 2, 64, 16, 8, workers), .lens = {1000, 64, 8, 2049, 9}});
-    if (HasFatalFailure()) return;
+    for (const HeadKind kind : {HeadKind{64}, HeadKind{128}}) {
+      check({.geometry = geometry_of(16, 2, kind, 16, 8, workers), .lens = {1000, 64, 8, 2049, 9}});
+      if (HasFatalFailure()) return;
+    }
   }
 }
 
 TEST_F(CudaDecodeWgmmaTest, SanitizerWindowsChunksCapsAndSinks) {
-  for (const std::int32_t dim : {64, 128}) {
-    AttentionGeometry g = geometry_of(24, 2, dim, 16, 5);
+  for (const HeadKind kind : served_heads()) {
+    AttentionGeometry g = geometry_of(24, 2, kind, 16, 5);
     g.window_left = 100;
     check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
     g.window_left = 0;
@@ -105,22 +107,23 @@ TEST_F(CudaDecodeWgmmaTest, SanitizerWindowsChunksCapsAndSinks) {
 }
 
 TEST_F(CudaDecodeWgmmaTest, RandomBatches) {
-  for (unsigned seed = 1; seed <= 30; ++seed) {
+  for (unsigned seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
     const auto below = [&](std::int32_t n) {
       return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
     };
     const std::int32_t kv_heads = 1 << below(3);
-    AttentionGeometry g =
-        geometry_of(kv_heads * (1 + below(20)), kv_heads, below(2) == 0 ? 64 : 128, 1 << below(8),
-                    1 + below(8), 1 + below(400));
+    const std::vector<HeadKind> kinds = served_heads();
+    const HeadKind kind = kinds[random() % kinds.size()];
+    AttentionGeometry g = geometry_of(kv_heads * (1 + below(20)), kv_heads, kind, 1 << below(8),
+                                      1 + below(16), 1 + below(400));
     if (below(3) == 0) g.window_left = below(300);
     if (below(4) == 0) g.chunk_tokens = 1 + below(500);
     g.causal = below(4) != 0;
     BatchOptions options{.geometry = g};
     for (std::int32_t b = 1 + below(6); b > 0; --b) {
-      options.lens.push_back(below(4) == 0 ? 8 + below(2500) : 8 + below(150));
+      options.lens.push_back(16 + (below(4) == 0 ? below(2500) : below(150)));
       options.query_tokens.push_back(below(g.max_query_tokens + 1));
     }
     options.layout = below(2) == 0 ? KvLayout::kNhd : KvLayout::kRuns;
@@ -142,6 +145,7 @@ TEST_F(CudaDecodeWgmmaTest, IsTheDefaultWhereItIsFasterAndRunsWhenForced) {
   struct Case {
     std::int32_t heads, dim, page, tokens;
     std::string_view name, expected;
+    KvType type = KvType::kBF16;
   };
   for (const Case& c :
        {Case{8, 128, 64, 2, "", "mma_d128_r8"}, Case{6, 128, 64, 3, "", "wgmma_d128"},
@@ -151,9 +155,13 @@ TEST_F(CudaDecodeWgmmaTest, IsTheDefaultWhereItIsFasterAndRunsWhenForced) {
         Case{34, 64, 32, 1, "", "wgmma_d64"}, Case{32, 64, 32, 8, "", "wgmma_d64"},
         Case{32, 64, 16, 8, "", "wgmma_d64_small_pages"}, Case{32, 64, 32, 8, "mma", "mma_d64_r16"},
         Case{4, 128, 64, 1, "wgmma", "wgmma_d128"},
-        Case{4, 64, 64, 1, "wgmma_d64_small_pages", "wgmma_d64_small_pages"}}) {
+        Case{4, 64, 64, 1, "wgmma_d64_small_pages", "wgmma_d64_small_pages"},
+        Case{8, 128, 64, 1, "", "mma_d128_r8_f16", KvType::kF16},
+        Case{8, 128, 8, 1, "mma_d128_r16_f16_small_pages", "mma_d128_r16_f16_small_pages",
+             KvType::kF16},
+        Case{32, 64, 64, 8, "", "wgmma_d64_f16", KvType::kF16}}) {
     PoisonedBatch host(
-        {.geometry = geometry_of(c.heads, 2, c.dim, c.page, c.tokens), .lens = {100}});
+        {.geometry = geometry_of(c.heads, 2, {c.dim, c.type}, c.page, c.tokens), .lens = {100}});
     DeviceBatch device(host, stream());
     const auto attention = value_of(CudaDecodeAttention::create(host.options.geometry, c.name));
     EXPECT_EQ(attention.variant().name, c.expected);
@@ -165,7 +173,7 @@ TEST_F(CudaDecodeWgmmaTest, IsTheDefaultWhereItIsFasterAndRunsWhenForced) {
 // Lengths, drafted tokens and num_active change under one captured launch.
 TEST_F(CudaDecodeWgmmaTest, GraphServesEveryLaterStep) {
   constexpr std::int32_t kMost = 9;
-  const AttentionGeometry g = geometry_of(16, 2, 128, 16, 8, 64);
+  const AttentionGeometry g = geometry_of(16, 2, {128}, 16, 8, 64);
   PoisonedBatch host({.geometry = g, .lens = std::vector<std::int32_t>(kMost, 600)});
   DeviceBatch device(host, stream());
   const auto attention = value_of(CudaDecodeAttention::create(g));
@@ -219,7 +227,7 @@ TEST_F(CudaDecodeWgmmaTest, GraphServesEveryLaterStep) {
 }
 
 TEST_F(CudaDecodeWgmmaTest, SanitizerFaultsAreReportedAndNothingIsTouched) {
-  PoisonedBatch host({.geometry = geometry_of(16, 2, 128, 16, 4), .lens = {1000, 20}});
+  PoisonedBatch host({.geometry = geometry_of(16, 2, {128}, 16, 4), .lens = {1000, 20}});
   AttentionGeometry other = host.options.geometry;
   other.window_left = 10;
   const PlannedBatch foreign(other, host.plan_batch());
