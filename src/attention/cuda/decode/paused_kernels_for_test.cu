@@ -3,9 +3,9 @@
 
 #include <array>
 
-#include "attention/cuda/decode/decode_mma.cuh"
-#include "attention/cuda/decode/decode_wgmma.cuh"
+#include "attention/cuda/decode/mma/decode_mma.cuh"
 #include "attention/cuda/decode/paused_kernels_for_test.h"
+#include "attention/cuda/decode/wgmma/decode_wgmma.cuh"
 #include "base/check.h"
 
 namespace onebeat {

@@ -12,7 +12,7 @@
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
 #include "attention/cuda/decode/plan_walk.cuh"
-#include "attention/cuda/decode/wgmma_pass.cuh"
+#include "attention/cuda/decode/wgmma/wgmma_pass.cuh"
 #include "attention/cuda/ptx.cuh"
 
 namespace onebeat::cuda {

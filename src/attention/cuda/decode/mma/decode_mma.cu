@@ -2,8 +2,8 @@
 #include <array>
 
 #include "attention/cuda/decode/decode_kernels.h"
-#include "attention/cuda/decode/decode_mma.cuh"
-#include "attention/cuda/decode/mma_shapes.cuh"
+#include "attention/cuda/decode/mma/decode_mma.cuh"
+#include "attention/cuda/decode/mma/mma_shapes.cuh"
 
 namespace onebeat::cuda {
 

@@ -2,8 +2,8 @@
 #include <array>
 
 #include "attention/cuda/decode/decode_kernels.h"
-#include "attention/cuda/decode/decode_wgmma.cuh"
-#include "attention/cuda/decode/wgmma_shapes.cuh"
+#include "attention/cuda/decode/wgmma/decode_wgmma.cuh"
+#include "attention/cuda/decode/wgmma/wgmma_shapes.cuh"
 
 namespace onebeat::cuda {
 

@@ -12,8 +12,8 @@
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
-#include "attention/cuda/decode/mma_column_pass.cuh"
-#include "attention/cuda/decode/mma_pass.cuh"
+#include "attention/cuda/decode/mma/mma_column_pass.cuh"
+#include "attention/cuda/decode/mma/mma_pass.cuh"
 #include "attention/cuda/decode/plan_walk.cuh"
 #include "attention/cuda/ptx.cuh"
 

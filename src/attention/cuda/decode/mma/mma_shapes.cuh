@@ -2,7 +2,7 @@
 // The shapes of mma kernels that are compiled, for each head size.
 #pragma once
 
-#include "attention/cuda/decode/mma_pass.cuh"
+#include "attention/cuda/decode/mma/mma_pass.cuh"
 
 namespace onebeat::cuda {
 

@@ -2,7 +2,7 @@
 // The shapes of wgmma kernels that are compiled, for each head size.
 #pragma once
 
-#include "attention/cuda/decode/decode_wgmma.cuh"
+#include "attention/cuda/decode/wgmma/decode_wgmma.cuh"
 
 namespace onebeat::cuda {
 

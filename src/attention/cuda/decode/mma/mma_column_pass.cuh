@@ -13,7 +13,7 @@
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
-#include "attention/cuda/decode/mma_pass.cuh"
+#include "attention/cuda/decode/mma/mma_pass.cuh"
 #include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
 
