@@ -33,6 +33,7 @@ PUBLIC_HEADERS = {
     "compute": "base",
     "thread_pool": "device",
     "geometry": "plan",
+    "cascade": "plan",
     "step_cuda": "step",
     "attention_cuda": "attention",
     "sampling": "ops",

@@ -258,14 +258,17 @@ struct MergeStates {
   std::span<const AttentionState> states;  ///< 1 to kMostMergedStates; 2: elsewhere "merge_state".
   /// The result; its lse may be null. May be one of the states, in place; overlaps none otherwise.
   AttentionState result;
+  /// Logits, one for each head, that take weight and give no value, or null. Attention that made
+  /// the states must not have counted them.
+  const float* sinks = nullptr;
 };
 
 /// result.rows = sum of exp(lse_i - lse) * rows_i, result.lse = lse = log(sum of exp(lse_i)), in
 /// fp32 in the order of the states, rounded to nearest even. A part with log-sum-exp -inf is empty:
 /// its row is not taken into account, whatever it holds. If all are empty the row becomes 0 and its
-/// lse -inf. Sinks must have been counted in none of the states, or in one, in both of its row and
-/// its lse. The result does not depend on the number of threads. Errors: kInvalidArgument; nothing
-/// was written then.
+/// lse -inf. With a sink the row is multiplied by exp(lse) / (exp(lse) + exp(sink)), and lse stays.
+/// The result does not depend on the number of threads. Errors: kInvalidArgument; nothing was
+/// written then.
 [[nodiscard]] Status merge_states(const MergeStates& merge, ThreadPool& pool);
 
 }  // namespace onebeat

@@ -70,7 +70,7 @@ static_assert(sizeof(WorkerRecord) == 32);
 struct alignas(16) RequestRecord {
   std::uint64_t cost_begin = 0;  ///< Cost of all units of earlier requests, in 1/256 tile.
   std::uint32_t len = 0;         ///< KV tokens, the step's own included.
-  std::uint32_t first = 0;       ///< First KV token that any query of the request sees.
+  std::uint32_t first = 0;       ///< First KV token that any query sees, and that is not left out.
 };
 static_assert(sizeof(RequestRecord) == 16);
 
@@ -82,6 +82,10 @@ struct PlanBatch {
   /// max_query_tokens; empty: all have max_query_tokens. A request may have fewer KV tokens than
   /// query tokens only if it has none (len 0).
   std::span<const std::int32_t> query_tokens = {};
+  /// Tokens at the beginning of each request that this plan leaves out, because another one covers
+  /// them (onebeat/cascade.h): B multiples of tile_tokens, none beyond the request's own query
+  /// tokens; empty: none are left out. Not with windows, chunks or batch-invariant mode.
+  std::span<const std::int32_t> skip_tokens = {};
 };
 
 /// One run of tiles of one unit done by one worker.

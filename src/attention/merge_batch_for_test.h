@@ -27,6 +27,7 @@ struct MergeOptions {
   std::int32_t gap = 0;    ///< Elements between heads, and between tokens.
   float lse_scale = 3.0f;  ///< Spread of log-sum-exps.
   float lse_offset = 0.0f;
+  bool sinks = false;
   double empty = 0.3;  ///< Probability that a part is empty.
   unsigned seed = 1;
 };
@@ -44,6 +45,8 @@ class MergeBatch {
     const auto bytes = static_cast<std::size_t>(size_of(options.type));
     rows.assign((options.states + 1) * row_elements * bytes, std::byte{0xff});  // NaN
     lse.assign((options.states + 1) * lse_elements, kNaN);
+    for (std::int32_t h = 0; h < options.heads && options.sinks; ++h)
+      sinks.push_back(options.lse_offset + options.lse_scale * normal(random));
     for (std::size_t s = 0; s < options.states; ++s) {
       for (std::int64_t t = 0; t < options.tokens; ++t) {
         for (std::int32_t h = 0; h < options.heads; ++h) {
@@ -69,11 +72,13 @@ class MergeBatch {
   }
 
   /// The merge of all states in these arrays into the place `to`.
-  [[nodiscard]] MergeStates merge(void* row_base, float* lse_base, std::size_t to) {
+  [[nodiscard]] MergeStates merge(void* row_base, float* lse_base, std::size_t to,
+                                  const float* sink_base) {
     states.clear();
     for (std::size_t s = 0; s < options.states; ++s) states.push_back(state(s, row_base, lse_base));
     return {options.type, options.tokens, options.heads,
-            options.dim,  states,         state(to, row_base, lse_base)};
+            options.dim,  states,         state(to, row_base, lse_base),
+            sink_base};
   }
 
   /// Compares the result at `to` in arrays of the same layout with double precision, and the gaps
@@ -101,10 +106,12 @@ class MergeBatch {
           ASSERT_NEAR(got, expected, 2e-6 * (1 + std::abs(expected))) << where;
         }
         for (std::int32_t d = 0; d < options.dim; ++d) {
+          const double sink =
+              options.sinks ? std::exp(sinks[static_cast<std::size_t>(h)] - maximum) : 0.0;
           double expected = 0;
           double magnitude = 0;
           for (std::size_t s = 0; s < options.states && sum != 0; ++s) {
-            const double w = weight(s, t, h, maximum) / sum;
+            const double w = weight(s, t, h, maximum) / (sum + sink);
             if (w == 0) continue;
             const double x = w * number(rows, s, place(t, h, d));
             expected += x;
@@ -125,6 +132,7 @@ class MergeBatch {
   MergeOptions options;
   std::vector<std::byte> rows;  ///< All states, then room for the result.
   std::vector<float> lse;
+  std::vector<float> sinks;
   std::vector<AttentionState> states;
   std::int64_t token_stride = 0, head_stride = 0;
   std::size_t row_elements = 0, lse_elements = 0;
@@ -183,6 +191,9 @@ inline std::vector<MergeOptions> merge_cases() {
                        .empty = 0.7,
                        .seed = seed++});
       cases.push_back({.type = type, .states = states, .empty = 1.0, .seed = seed++});
+      cases.push_back({.type = type, .states = states, .sinks = true, .seed = seed++});
+      cases.push_back(
+          {.type = type, .states = states, .lse_scale = 200.0f, .sinks = true, .seed = seed++});
     }
     cases.push_back({.type = type, .states = 2, .lse_scale = 1e30f, .seed = seed++});
     cases.push_back({.type = type, .states = 2, .tokens = 0});

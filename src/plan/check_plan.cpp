@@ -27,7 +27,9 @@ Status check_requests(const PlanView& plan, const PlanBatch& batch, const Divisi
                             ? d.max_query_tokens
                             : static_cast<std::uint32_t>(batch.query_tokens[r]);
     const RequestRecord& record = plan.requests()[r];
-    const std::uint32_t first = plan::first_visible_token(d, len, tokens);
+    const std::uint32_t first = batch.skip_tokens.empty() || batch.skip_tokens[r] == 0
+                                    ? plan::first_visible_token(d, len, tokens)
+                                    : static_cast<std::uint32_t>(batch.skip_tokens[r]);
     if (record.len != len || record.first != first) {
       return internal_error("request {} covers [{}, {}) instead of [{}, {})", r, record.first,
                             record.len, first, len);

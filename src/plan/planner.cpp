@@ -102,7 +102,8 @@ Status check_arithmetic(const Division& d) {
   return {};
 }
 
-Status check_batch(const PlanBatch& batch, const PlanLimits& limits) {
+Status check_batch(const PlanBatch& batch, const PlanLimits& limits,
+                   const AttentionGeometry& geometry) {
   if (batch.lens.size() > static_cast<std::size_t>(limits.max_requests)) {
     return out_of_range("{} requests in the step; this planner takes at most {}", batch.lens.size(),
                         limits.max_requests);
@@ -110,6 +111,13 @@ Status check_batch(const PlanBatch& batch, const PlanLimits& limits) {
   if (!batch.query_tokens.empty() && batch.query_tokens.size() != batch.lens.size()) {
     return invalid_argument("{} query counts for {} requests", batch.query_tokens.size(),
                             batch.lens.size());
+  }
+  if (!batch.skip_tokens.empty() && geometry.invariant_chunk_tokens != 0) {
+    return unsupported("plans of batch-invariant mode leave out no tokens");
+  }
+  if (!batch.skip_tokens.empty() && batch.skip_tokens.size() != batch.lens.size()) {
+    return invalid_argument("{} numbers of tokens to leave out for {} requests",
+                            batch.skip_tokens.size(), batch.lens.size());
   }
   return {};
 }
@@ -131,6 +139,29 @@ Status check_request(const Division& d, std::size_t r, std::int32_t len, std::in
   return {};
 }
 
+/// First token of a request, behind what is left out. Errors: a number that cannot be left out.
+Result<std::uint32_t> first_token(const Division& d, const PlanBatch& batch, std::size_t r,
+                                  std::uint32_t len, std::uint32_t tokens) {
+  const std::uint32_t visible = plan::first_visible_token(d, len, tokens);
+  const std::int32_t skip = batch.skip_tokens.empty() ? 0 : batch.skip_tokens[r];
+  if (skip == 0) return visible;
+  if (d.window_left >= 0 || d.chunk_tokens > 0) {
+    return unsupported(
+        "request {} leaves out {} tokens; plans with a window, chunks or batch-invariant mode "
+        "leave "
+        "out none",
+        r, skip);
+  }
+  const auto uskip = static_cast<std::uint32_t>(skip);
+  if (skip < 0 || uskip % (1u << d.tile_shift) != 0 || uskip + tokens > len) {
+    return invalid_argument(
+        "request {} of {} tokens, {} of them queries, leaves out {}; it takes multiples of {} "
+        "before the queries",
+        r, len, tokens, skip, 1u << d.tile_shift);
+  }
+  return uskip;
+}
+
 /// Fills request records and query offsets; the last record holds the total.
 Status write_requests(const Division& d, const PlanBatch& batch, RequestRecord* requests,
                       std::uint32_t* query_begin) {
@@ -144,7 +175,7 @@ Status write_requests(const Division& d, const PlanBatch& batch, RequestRecord* 
     ONEBEAT_RETURN_IF_ERROR(check_request(d, r, len, tokens));
     const auto ulen = static_cast<std::uint32_t>(len);
     const auto utokens = static_cast<std::uint32_t>(tokens);
-    const std::uint32_t first = plan::first_visible_token(d, ulen, utokens);
+    ONEBEAT_ASSIGN_OR_RETURN(const std::uint32_t first, first_token(d, batch, r, ulen, utokens));
     requests[r] = {total, ulen, first};
     query_begin[r] = queries;
     total += plan::units_of(d, utokens) * plan::unit_cost(d, ulen, first);
@@ -191,7 +222,7 @@ ScratchSize Planner::scratch_size() const {
 }
 
 Result<PlanView> Planner::make_plan(const PlanBatch& batch, std::span<std::byte> out) const {
-  ONEBEAT_RETURN_IF_ERROR(check_batch(batch, limits_));
+  ONEBEAT_RETURN_IF_ERROR(check_batch(batch, limits_, geometry_));
   if (out.size() < plan_bytes_) {
     return invalid_argument("{} bytes given for a plan of {}", out.size(), plan_bytes_);
   }

@@ -53,7 +53,8 @@ class RowMerger {
       weights[i] = weights[i] == kMinusInfinity ? 0.0f : std::exp(weights[i] - maximum);
       sum += weights[i];
     }
-    for (std::size_t i = 0; i < count; ++i) weights[i] = sum > 0 ? weights[i] / sum : weights[i];
+    const float scale = scale_of(maximum, sum, head);
+    for (std::size_t i = 0; i < count; ++i) weights[i] *= scale;
     write(token, head, weights);
     if (merge_.result.lse != nullptr) {
       *lse(merge_.result, token, head) =
@@ -67,6 +68,14 @@ class RowMerger {
   }
   static Stored* row(const AttentionState& state, std::int64_t token, std::int32_t head) {
     return static_cast<Stored*>(state.rows) + token * state.token_stride + head * state.head_stride;
+  }
+
+  /// What weights of this maximum and sum are multiplied by.
+  float scale_of(float maximum, float sum, std::int32_t head) const {
+    if (maximum == kMinusInfinity) return 0;
+    if (merge_.sinks == nullptr) return 1 / sum;
+    const float sink = merge_.sinks[head] - maximum;  // may be of any size
+    return sink > 0 ? std::exp(-sink) / (sum * std::exp(-sink) + 1) : 1 / (sum + std::exp(sink));
   }
 
   void write(std::int64_t token, std::int32_t head,

@@ -25,7 +25,9 @@ TEST(MergeStates, AgreesWithDoublePrecision) {
       std::vector<float> lse = batch.lse;
       const auto pool = make_pool_for_test(threads);
       const Status status =
-          merge_states(batch.merge(rows.data(), lse.data(), options.states), *pool);
+          merge_states(batch.merge(rows.data(), lse.data(), options.states,
+                                   batch.sinks.empty() ? nullptr : batch.sinks.data()),
+                       *pool);
       ASSERT_TRUE(status.ok()) << to_string(status);
       batch.expect(rows, lse, options.states, name_of(options, threads));
       if (HasFatalFailure()) return;
@@ -44,7 +46,7 @@ TEST(MergeStates, InPlaceOfAnyStateGivesTheSame) {
       MergeBatch batch({.type = type, .states = 3, .gap = 8, .seed = 9});
       std::vector<std::byte> rows = batch.rows;
       std::vector<float> lse = batch.lse;
-      ASSERT_TRUE(merge_states(batch.merge(rows.data(), lse.data(), to), *pool).ok());
+      ASSERT_TRUE(merge_states(batch.merge(rows.data(), lse.data(), to, nullptr), *pool).ok());
       batch.expect(rows, lse, to, "in place of state " + std::to_string(to));
       if (HasFatalFailure()) return;
     }
@@ -55,7 +57,7 @@ TEST(MergeStates, OneStateKeepsItsBitsAndAbsentLseIsNotWritten) {
   MergeBatch batch({.type = RowType::kBF16, .states = 1, .empty = 0.0});
   std::vector<std::byte> rows = batch.rows;
   std::vector<float> lse = batch.lse;
-  MergeStates merge = batch.merge(rows.data(), lse.data(), 1);
+  MergeStates merge = batch.merge(rows.data(), lse.data(), 1, nullptr);
   merge.result.lse = nullptr;
   ASSERT_TRUE(merge_states(merge, *make_pool_for_test(1)).ok());
   const std::size_t bytes = batch.row_elements * 2;
@@ -107,7 +109,7 @@ TEST(MergeStates, RefusesWhatCannotBeMerged) {
   MergeBatch batch({});
   const auto pool = make_pool_for_test(1);
   const auto refused = [&](void (*change)(MergeStates&, AttentionState&), const char* message) {
-    MergeStates merge = batch.merge(batch.rows.data(), batch.lse.data(), 2);
+    MergeStates merge = batch.merge(batch.rows.data(), batch.lse.data(), 2, nullptr);
     change(merge, batch.states[1]);
     const Status status = merge_states(merge, *pool);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << message;
@@ -125,7 +127,7 @@ TEST(MergeStates, RefusesWhatCannotBeMerged) {
              AttentionState&) { m.result.rows = static_cast<char*>(m.result.rows) + 1; },
           "not aligned");
   const std::vector<AttentionState> many(33, batch.states[0]);
-  MergeStates merge = batch.merge(batch.rows.data(), batch.lse.data(), 2);
+  MergeStates merge = batch.merge(batch.rows.data(), batch.lse.data(), 2, nullptr);
   merge.states = many;
   EXPECT_EQ(merge_states(merge, *pool).code(), StatusCode::kInvalidArgument);
   // Nothing was written.
