@@ -121,4 +121,28 @@ class CudaDecodeAttention {
   const CudaAttentionVariant* variant_ = nullptr;
 };
 
+/// New K and V of a step to be stored in a cache on a device: the twin of AppendLaunch. All
+/// pointers are device memory.
+struct CudaAppendLaunch {
+  HeadRows<const std::uint16_t> k;  ///< [tokens, G, D]; rows 16-byte aligned.
+  HeadRows<const std::uint16_t> v;  ///< [tokens, G, Dv]; likewise.
+  KvType input_type = KvType::kBF16;  ///< Of k and v: kBF16 or kF16.
+  /// One for each token: page * P + offset, or -1: do not store this token. No two tokens may have
+  /// one slot. Read by each launch, so that a captured one serves every later step.
+  std::span<const std::int32_t> slots;
+  /// Of bf16, fp16 or fp8 e4m3 (with scales, KvPool::k_scales); rows of heads 16-byte aligned.
+  KvPool kv;
+  /// kEarlyLoads is as kLaunch: nothing is read before the kernels before it are complete.
+  CudaOverlap overlap = CudaOverlap::kNone;
+  /// kFaultSlot is or-ed into it by the device for slots outside the pool, whose tokens are not
+  /// stored; device memory or mapped host memory.
+  std::uint32_t* faults = nullptr;
+};
+
+/// Enqueues one kernel (none without slots) that stores K and V of slots.size() tokens: the bits
+/// that append_kv() stores on a CPU, but for which NaN stands for one in 16 bits. Errors:
+/// kPlanMismatch (heads or head sizes of k or v), kInvalidArgument, kUnsupported (types); nothing
+/// was enqueued then. Whatever CUDA reports.
+[[nodiscard]] Status append_kv(const CudaAppendLaunch& launch, CUstream_st* stream);
+
 }  // namespace onebeat

@@ -144,6 +144,13 @@ __device__ __forceinline__ std::uint32_t pack_f16(float low, float high) {
   return r;
 }
 
+/// Two floats as fp8 e4m3, to nearest even, at most 448 in magnitude; the first in the low byte.
+__device__ __forceinline__ std::uint16_t pack_e4m3(float low, float high) {
+  std::uint16_t r;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(high), "f"(low));
+  return r;
+}
+
 // ---- Barriers ----
 
 /// A barrier of the first `kThreads` threads of the CTA.
