@@ -124,8 +124,8 @@ class CudaDecodeAttention {
 /// New K and V of a step to be stored in a cache on a device: the twin of AppendLaunch. All
 /// pointers are device memory.
 struct CudaAppendLaunch {
-  HeadRows<const std::uint16_t> k;  ///< [tokens, G, D]; rows 16-byte aligned.
-  HeadRows<const std::uint16_t> v;  ///< [tokens, G, Dv]; likewise.
+  HeadRows<const std::uint16_t> k;    ///< [tokens, G, D]; rows 16-byte aligned.
+  HeadRows<const std::uint16_t> v;    ///< [tokens, G, Dv]; likewise.
   KvType input_type = KvType::kBF16;  ///< Of k and v: kBF16 or kF16.
   /// One for each token: page * P + offset, or -1: do not store this token. No two tokens may have
   /// one slot. Read by each launch, so that a captured one serves every later step.
