@@ -198,7 +198,7 @@ void Engine::stop() {
 }
 
 void Engine::drop_kept_prefixes() {
-  const std::lock_guard lock(parts_->step_mutex);
+  const auto lock = parts_->between_steps();
   parts_->cache->drop_unused();
 }
 
@@ -210,7 +210,7 @@ const ModelFacts& Engine::facts() const {
 }
 
 EngineCounters Engine::counters() const {
-  const std::lock_guard lock(parts_->step_mutex);
+  const auto lock = parts_->between_steps();
   const LoopCounters& loop = parts_->loop->counters();
   EngineCounters counters = parts_->loop->executor().counters();
   counters.steps = loop.steps;
@@ -223,7 +223,7 @@ EngineCounters Engine::counters() const {
 }
 
 EngineLoad Engine::load_now() const {
-  const std::lock_guard lock(parts_->step_mutex);
+  const auto lock = parts_->between_steps();
   const PageCache& cache = *parts_->cache;
   return {parts_->queue->waiting(), parts_->loop->scheduler().num_running(),
           cache.shape().num_pages,  cache.available_pages(),

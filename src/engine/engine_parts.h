@@ -2,6 +2,7 @@
 // What an Engine is made of.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -27,15 +28,25 @@ struct Engine::Parts {
   std::unique_ptr<PageCache> cache;
   std::unique_ptr<StepLoop> loop;
 
-  mutable std::mutex step_mutex;  // held during a step, and by whoever reads loop or cache
-  std::mutex thread_mutex;        // of the two below
+  std::mutex step_mutex;           // held during a step, and by whoever reads loop or cache
+  std::atomic<int> onlookers = 0;  // who wait for it between steps
+  std::mutex thread_mutex;         // of the two below
   std::thread thread;
   std::atomic<bool> threaded = false;
   std::atomic<bool> stopping = false;
 
   bool step() {
+    // A thread that runs steps would take the mutex again before anybody who waits for it.
+    while (onlookers.load(std::memory_order_acquire) > 0) std::this_thread::yield();
     const std::lock_guard lock(step_mutex);
     return loop->step();
+  }
+  /// The step mutex, soon even while a thread runs steps.
+  [[nodiscard]] std::unique_lock<std::mutex> between_steps() {
+    ++onlookers;
+    std::unique_lock lock(step_mutex);
+    --onlookers;
+    return lock;
   }
   void run_until_stopped();
 };

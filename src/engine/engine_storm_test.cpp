@@ -6,6 +6,7 @@
 #include <atomic>
 #include <limits>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "engine/tiny_engine_for_test.h"
@@ -371,6 +372,25 @@ TEST(EngineStorm, StoppingEndsACallThatWaits) {
   engine->stop();
   waiter.join();
   testing::expect_nothing_held(*engine);
+}
+
+/// Whoever looks gets its turn between two steps: at most a few run meanwhile.
+TEST(EngineStorm, OnlookersSeeItAtWork) {
+  const TinyModelFile file;
+  const auto engine = file.load(small_options());
+  ASSERT_TRUE(engine->start().ok());
+  std::atomic<bool> ended = false;
+  Request request = request_of({1, 2, 3}, 200);
+  request.on_event = [&](const TokenEvent& event) {
+    if (event.finished) ended = true;
+    return true;
+  };
+  std::set<std::int64_t> seen;
+  ASSERT_TRUE(engine->submit(std::move(request)).ok());
+  while (!ended) {
+    if (engine->load_now().running_completions == 1) seen.insert(engine->counters().steps);
+  }
+  EXPECT_GT(seen.size(), 20u);
 }
 
 }  // namespace
