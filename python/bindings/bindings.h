@@ -6,6 +6,7 @@
 
 namespace onebeat::python {
 
+void bind_engine(nanobind::module_& module);
 void bind_geometry(nanobind::module_& module);
 void bind_plan(nanobind::module_& module);
 void bind_step(nanobind::module_& module);

@@ -20,6 +20,7 @@ constexpr bool kWithCuda =
 NB_MODULE(_onebeat, module) {
   module.doc() = "The C++ side of the package onebeat.";
   module.attr("with_cuda") = onebeat::python::kWithCuda;
+  onebeat::python::bind_engine(module);
   onebeat::python::bind_geometry(module);
   onebeat::python::bind_plan(module);
   onebeat::python::bind_step(module);

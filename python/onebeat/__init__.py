@@ -12,6 +12,7 @@ from . import errors
 from ._onebeat import AttentionGeometry, DecodePlan, heads_of_rank
 from ._onebeat import with_cuda as _with_cuda
 from .errors import *  # noqa: F403
+from .llm import LLM, SamplingParams
 from .planner import StepPlanner
 
 try:
@@ -25,6 +26,8 @@ with_cuda: bool = _with_cuda
 __all__ = [
     "AttentionGeometry",
     "DecodePlan",
+    "LLM",
+    "SamplingParams",
     "StepPlanner",
     "heads_of_rank",
     "with_cuda",
