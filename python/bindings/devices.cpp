@@ -60,12 +60,13 @@ std::string device_text(int device) {
   return device == kHost ? "cpu" : fmt::format("cuda:{}", device);
 }
 
-CudaAttentionTuning tuning_of(std::int32_t head_dim, int device) {
+CudaAttentionTuning tuning_of(std::int32_t head_dim, KvType kv_type, int device) {
 #ifdef ONEBEAT_WITH_CUDA
   if (device != kHost)
-    return value_or_raise(cuda_attention_tuning(head_dim, multiprocessors_of(device)));
+    return value_or_raise(cuda_attention_tuning(head_dim, kv_type, multiprocessors_of(device)));
 #endif
   static_cast<void>(head_dim);
+  static_cast<void>(kv_type);
   static_cast<void>(device);
   CudaAttentionTuning tuning;
   tuning.workers = kCpuWorkers;

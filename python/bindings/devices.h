@@ -18,7 +18,7 @@ namespace onebeat::python {
 /// "cpu" or "cuda:1".
 [[nodiscard]] std::string device_text(int device);
 
-/// Tile, workers and costs of heads of `head_dim` on this device.
-[[nodiscard]] CudaAttentionTuning tuning_of(std::int32_t head_dim, int device);
+/// Tile, workers and costs of heads of `head_dim` and a cache of this type on this device.
+[[nodiscard]] CudaAttentionTuning tuning_of(std::int32_t head_dim, KvType kv_type, int device);
 
 }  // namespace onebeat::python

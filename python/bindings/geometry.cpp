@@ -25,7 +25,8 @@ Geometry make_geometry(std::int32_t num_heads, std::int32_t num_kv_heads, std::i
                        std::int32_t max_query_tokens, bool causal, nb::handle kv_dtype,
                        std::optional<std::int32_t> tile_tokens, std::optional<std::int32_t> workers,
                        std::int32_t invariant_chunk_tokens, nb::handle device) {
-  const CudaAttentionTuning tuning = tuning_of(head_dim, device_number(device));
+  const KvType kv_type = kv_type_of(nb::str(kv_dtype).c_str(), "kv_dtype");
+  const CudaAttentionTuning tuning = tuning_of(head_dim, kv_type, device_number(device));
   Geometry geometry{.fields = {.num_heads = num_heads,
                                .num_kv_heads = num_kv_heads,
                                .head_dim = head_dim,
@@ -38,7 +39,7 @@ Geometry make_geometry(std::int32_t num_heads, std::int32_t num_kv_heads, std::i
                                .max_query_tokens = max_query_tokens,
                                .invariant_chunk_tokens = invariant_chunk_tokens,
                                .causal = causal,
-                               .kv_type = kv_type_of(nb::str(kv_dtype).c_str(), "kv_dtype")},
+                               .kv_type = kv_type},
                     .cost = tuning.cost};
   raise_if_error(validate(geometry.fields));
   return geometry;
@@ -52,7 +53,7 @@ std::string text_of(const Geometry& geometry) {
       "chunk_tokens={}, max_query_tokens={}, causal={}, kv_dtype='{}', tile_tokens={}, workers={}, "
       "invariant_chunk_tokens={})",
       g.num_heads, g.num_kv_heads, g.head_dim, g.head_dim_v, g.page_tokens, g.window_left,
-      g.chunk_tokens, g.max_query_tokens, g.causal ? "True" : "False", name_of(g.kv_type),
+      g.chunk_tokens, g.max_query_tokens, g.causal ? "True" : "False", dtype_name(g.kv_type),
       g.tile_tokens, g.workers, g.invariant_chunk_tokens);
 }
 
@@ -65,7 +66,7 @@ std::pair<std::int32_t, std::int32_t> heads_of_rank_pair(std::int32_t num_heads,
 
 }  // namespace
 
-const char* name_of(KvType type) {
+const char* dtype_name(KvType type) {
   switch (type) {
     case KvType::kF32:
       return "float32";
@@ -84,7 +85,7 @@ KvType kv_type_of(const std::string& name, const char* argument) {
   if (const std::size_t dot = bare.rfind('.'); dot != std::string_view::npos)
     bare.remove_prefix(dot + 1);
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kF8E4M3}) {
-    if (bare == name_of(type)) return type;
+    if (bare == dtype_name(type)) return type;
   }
   if (bare == "float8_e4m3fn") return KvType::kF8E4M3;
   if (bare == "float") return KvType::kF32;
@@ -137,7 +138,7 @@ of this rank, after attention tensor parallelism (:func:`heads_of_rank`).
       .def_prop_ro("chunk_tokens", field(&AttentionGeometry::chunk_tokens))
       .def_prop_ro("max_query_tokens", field(&AttentionGeometry::max_query_tokens))
       .def_prop_ro("causal", field(&AttentionGeometry::causal))
-      .def_prop_ro("kv_dtype", [](const G& g) { return name_of(g.fields.kv_type); })
+      .def_prop_ro("kv_dtype", [](const G& g) { return dtype_name(g.fields.kv_type); })
       .def_prop_ro("tile_tokens", field(&AttentionGeometry::tile_tokens))
       .def_prop_ro("workers", field(&AttentionGeometry::workers))
       .def_prop_ro("invariant_chunk_tokens", field(&AttentionGeometry::invariant_chunk_tokens))

@@ -15,7 +15,7 @@ struct Geometry {
 };
 
 /// "bfloat16", ...
-[[nodiscard]] const char* name_of(KvType type);
+[[nodiscard]] const char* dtype_name(KvType type);
 /// Of "bfloat16", "torch.bfloat16", ... Throws InvalidArgumentError naming `argument`.
 [[nodiscard]] KvType kv_type_of(const std::string& name, const char* argument);
 
