@@ -420,8 +420,12 @@ TEST(CudaRefusals, GeometriesThatNoKernelServes) {
     EXPECT_EQ(status.code(), code) << to_string(status);
     EXPECT_THAT(status.message(), message);
   };
-  refused([](AttentionGeometry& x) { x.kv_type = KvType::kF8E4M3; }, StatusCode::kUnsupported,
-          AllOf(HasSubstr("fp8 e4m3"), HasSubstr("none")));
+  refused(
+      [](AttentionGeometry& x) {
+        x.kv_type = KvType::kF8E4M3;
+        x.head_dim = x.head_dim_v = 80;
+      },
+      StatusCode::kUnsupported, AllOf(HasSubstr("80 and a fp8 e4m3"), HasSubstr("64, 128")));
   refused([](AttentionGeometry& x) { x.kv_type = KvType::kF32; }, StatusCode::kUnsupported,
           AllOf(HasSubstr("fp32"), HasSubstr("none")));
   refused([](AttentionGeometry& x) { x.head_dim = x.head_dim_v = 80; }, StatusCode::kUnsupported,

@@ -64,7 +64,8 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
   constexpr const char* kWhy = "for the CPU only";
   refuse(given.presets != unset.presets, "--preset", "for the CPU only; a GPU takes --set");
   refuse(given.tile != unset.tile, "--tile", "for the CPU only; a GPU kernel has its own");
-  refuse(given.kv_type == "f32", "--kv-type", "f32 is for the CPU only; a GPU takes bf16 or f16");
+  refuse(given.kv_type == "f32", "--kv-type",
+         "f32 is for the CPU only; a GPU takes bf16, f16 or fp8");
   refuse(given.invariant_chunk != 0, "--invariant-chunk", kWhy);
   refuse(given.pages_in_order, "--pages-in-order", kWhy);
   refuse(given.threads != unset.threads, "--threads", kWhy);
@@ -193,7 +194,7 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   add("--invariant-chunk", options->invariant_chunk,
       "CPU: batch-invariant mode, cuts only at multiples of this; 0: off");
   add("--kv-type", options->kv_type,
-      "bf16 or f16 (on a GPU also of queries and outputs); on a CPU also f32 and fp8 (e4m3)")
+      "bf16, f16 (on a GPU also of queries and outputs) or fp8 (e4m3); on a CPU also f32")
       ->check(CLI::IsMember({"bf16", "f16", "f32", "fp8"}));
   add("--layout", options->layout,
       "runs: a head's tokens of a page are contiguous; nhd: a token's heads are; auto: runs on a "

@@ -57,7 +57,8 @@ class Bench {
     ONEBEAT_ASSIGN_OR_RETURN(begin_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(end_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(limits_, measure_cuda_limits(stream_.get()));
-    ONEBEAT_RETURN_IF_ERROR(memory_.allocate(facts_.memory_free_bytes, stream_.get()));
+    ONEBEAT_RETURN_IF_ERROR(
+        memory_.allocate(options_.kv_type, facts_.memory_free_bytes, stream_.get()));
     ONEBEAT_ASSIGN_OR_RETURN(faults_, PinnedBuffer<std::uint32_t>::allocate(1));
     faults_.data()[0] = 0;
     return stream_.synchronize();
@@ -124,10 +125,11 @@ class Bench {
     CudaAttentionLaunch launch;
     ONEBEAT_RETURN_IF_ERROR(memory_.lay_out(shape, stream_.get()));
     launch.pages = memory_.pages();
-    const double ideal = shape.bytes() / limits_.read_gb_per_s * 1e-3;
+    const double bytes = shape.bytes(options_.kv_type);
+    const double ideal = bytes / limits_.read_gb_per_s * 1e-3;
     // Enough launches that all sets together are several times the L2, and that the graph's start
     // does not count.
-    const int launches = std::clamp(static_cast<int>(320e6 / shape.bytes()) + 1,
+    const int launches = std::clamp(static_cast<int>(320e6 / bytes) + 1,
                                     ideal > 400   ? 3
                                     : ideal > 100 ? 6
                                                   : 12,
@@ -219,8 +221,11 @@ std::string to_json(const Bench& bench, const Options& options, const std::vecto
       "\"least_worker_tokens\":{},\"rows\":[",
       json_quoted(bench.facts().name), bench.facts().driver_version, today(), ONEBEAT_VERSION,
       bench.limits().read_gb_per_s, json_quoted(options.set),
-      json_quoted(options.kv_type == KvType::kF16 ? "f16" : "bf16"), json_quoted(options.layout),
-      !options.no_overlap, options.workers, options.least_worker_tokens);
+      json_quoted(options.kv_type == KvType::kF16      ? "f16"
+                  : options.kv_type == KvType::kF8E4M3 ? "fp8"
+                                                       : "bf16"),
+      json_quoted(options.layout), !options.no_overlap, options.workers,
+      options.least_worker_tokens);
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;
     json += fmt::format(
@@ -279,7 +284,10 @@ std::vector<DecodeShape> shapes_of(const Options& options) {
 Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& options) {
   Bench bench;
   ONEBEAT_RETURN_IF_ERROR(bench.open(options));
-  const std::vector<DecodeShape> shapes = shapes_of(options);
+  std::vector<DecodeShape> shapes = shapes_of(options);
+  if (options.kv_type == KvType::kF8E4M3) {  // stored figures are of 16 bits
+    for (DecodeShape& shape : shapes) shape.peer_us = 0, shape.peer.clear();
+  }
   for (const DecodeShape& shape : shapes) {
     for (const std::string& variant : options.variants)
       ONEBEAT_RETURN_IF_ERROR(bench.plan(shape, variant).status());
@@ -290,7 +298,7 @@ Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& op
     for (const std::string& variant : options.variants) {
       Row row;
       ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape, variant));
-      row.ideal_us = shape.bytes() / bench.limits().read_gb_per_s * 1e-3;
+      row.ideal_us = shape.bytes(options.kv_type) / bench.limits().read_gb_per_s * 1e-3;
       row.target_us = 3 + row.ideal_us / 0.95;
       row.shape = shape;
       rows.push_back(std::move(row));

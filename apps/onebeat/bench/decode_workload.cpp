@@ -167,11 +167,11 @@ std::int32_t DecodeShape::longest() const {
   return *std::max_element(lens.begin(), lens.end());
 }
 
-double DecodeShape::bytes() const {
-  return static_cast<double>(tokens()) * kv_heads * head_dim * 4;
+double DecodeShape::bytes(KvType type) const {
+  return static_cast<double>(tokens()) * kv_heads * head_dim * 2 * size_of(type);
 }
 
-Status DecodeMemory::allocate(std::size_t free_bytes, cudaStream_t stream) {
+Status DecodeMemory::allocate(KvType type, std::size_t free_bytes, cudaStream_t stream) {
   constexpr std::size_t kPattern = std::size_t{64} << 20;
   const std::size_t bytes = std::min<std::size_t>(std::size_t{20} << 30, free_bytes / 4 * 3);
   ONEBEAT_ASSIGN_OR_RETURN(cache_, DeviceBuffer<std::byte>::allocate(bytes / kPattern * kPattern));
@@ -181,14 +181,22 @@ Status DecodeMemory::allocate(std::size_t free_bytes, cudaStream_t stream) {
     state = state * 1664525u + 1013904223u;
     x = static_cast<std::uint16_t>(0x3f00u + (state >> 31 << 15) + (state >> 8 & 0xffu));
   }
-  for (std::size_t at = 0; at < cache_.size(); at += kPattern) {
-    ONEBEAT_RETURN_IF_CUDA_ERROR(
-        cudaMemcpyAsync(cache_.data() + at, pattern.data(), kPattern, cudaMemcpyDefault, stream));
-  }
   for (auto& rows : rows_) {
     ONEBEAT_ASSIGN_OR_RETURN(rows, DeviceBuffer<std::uint16_t>::allocate(kMostRowElements));
     ONEBEAT_RETURN_IF_ERROR(
         rows.upload(std::span<const std::uint16_t>(pattern).first(kMostRowElements), stream));
+  }
+  ONEBEAT_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
+  element_bytes_ = size_of(type);
+  if (type == KvType::kF8E4M3) {
+    for (std::uint16_t& x : pattern) {  // two codes of sizes 0.25 to 4 and both signs
+      state = state * 1664525u + 1013904223u;
+      x = static_cast<std::uint16_t>(0x2828u + (state >> 8 & 0x9f9fu));
+    }
+  }
+  for (std::size_t at = 0; at < cache_.size(); at += kPattern) {
+    ONEBEAT_RETURN_IF_CUDA_ERROR(
+        cudaMemcpyAsync(cache_.data() + at, pattern.data(), kPattern, cudaMemcpyDefault, stream));
   }
   return cuda_status(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
 }
@@ -206,7 +214,8 @@ Status DecodeMemory::lay_out(const DecodeShape& shape, cudaStream_t stream) {
     return invalid_argument("no request has a KV token: there is nothing to attend to");
   }
   half_bytes_ = static_cast<std::size_t>(num_pages_) *
-                static_cast<std::size_t>(shape.page * shape.kv_heads * shape.head_dim) * 2;
+                static_cast<std::size_t>(shape.page * shape.kv_heads * shape.head_dim) *
+                static_cast<std::size_t>(element_bytes_);
   fitting_ = cache_.size() / (2 * half_bytes_);
   if (fitting_ == 0) {
     return resource_exhausted("{} MB of K and V are more than the {} MB set aside",

@@ -24,7 +24,7 @@ struct DecodeShape {
   [[nodiscard]] std::int64_t pages() const;
   [[nodiscard]] std::int32_t longest() const;
   /// Of K and V of one layer.
-  [[nodiscard]] double bytes() const;
+  [[nodiscard]] double bytes(KvType type = KvType::kBF16) const;
 };
 
 /// The grid of bench/peers/h200_decode_attention.csv.
@@ -49,8 +49,8 @@ class DecodeMemory {
   /// Such as 128 requests of 8 query tokens of 128 heads of 128.
   static constexpr std::size_t kMostRowElements = std::size_t{128} * 8 * 128 * 128;
 
-  /// Takes three quarters of `free_bytes`, 20 GB at most.
-  [[nodiscard]] Status allocate(std::size_t free_bytes, cudaStream_t stream);
+  /// Takes three quarters of `free_bytes`, 20 GB at most, for caches of `type`: bf16, fp16 or fp8.
+  [[nodiscard]] Status allocate(KvType type, std::size_t free_bytes, cudaStream_t stream);
 
   /// Makes this the shape that the functions below are about: random pages, named through rows of a
   /// page map. Errors: kResourceExhausted.
@@ -70,6 +70,7 @@ class DecodeMemory {
   DeviceBuffer<std::int32_t> table_;
   PageMap pages_;
   std::int64_t num_pages_ = 0;
+  int element_bytes_ = 2;
   std::size_t half_bytes_ = 0;  // of K
   std::size_t fitting_ = 1;
 };

@@ -54,7 +54,8 @@ class Bench {
     ONEBEAT_ASSIGN_OR_RETURN(begin_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(end_, CudaEvent::create());
     ONEBEAT_ASSIGN_OR_RETURN(limits_, measure_cuda_limits(stream_.get()));
-    ONEBEAT_RETURN_IF_ERROR(memory_.allocate(facts_.memory_free_bytes, stream_.get()));
+    ONEBEAT_RETURN_IF_ERROR(
+        memory_.allocate(KvType::kBF16, facts_.memory_free_bytes, stream_.get()));
     ONEBEAT_ASSIGN_OR_RETURN(faults_, PinnedBuffer<std::uint32_t>::allocate(1));
     *faults_.data() = 0;
     return stream_.synchronize();

@@ -58,6 +58,8 @@ class DeviceBatch {
     pages_ = copy<std::int32_t>(host.page_ids);
     row_of_ = copy<std::int32_t>(host.row_of);
     sinks_ = copy<float>(host.sinks);
+    k_scales_ = copy<float>(host.k_scales);
+    v_scales_ = copy<float>(host.v_scales);
     plan_ = copy<std::byte>(planned_.plan().bytes());
     out_ = value_of(DeviceBuffer<std::uint16_t>::allocate(host.out.size()));
     lse_ = value_of(DeviceBuffer<float>::allocate(host.lse.size()));
@@ -96,6 +98,8 @@ class DeviceBatch {
     l.kv = h.kv;
     l.kv.k = k_.data();
     l.kv.v = v_.data();
+    l.kv.k_scales = h.kv.k_scales == nullptr ? nullptr : k_scales_.data();
+    l.kv.v_scales = h.kv.v_scales == nullptr ? nullptr : v_scales_.data();
     l.pages = h.pages;
     l.pages.pages = pages_.data();
     l.pages.row_of = h.pages.row_of == nullptr ? nullptr : row_of_.data();
@@ -109,6 +113,8 @@ class DeviceBatch {
   }
   [[nodiscard]] DeviceBuffer<std::byte>& plan_buffer() { return plan_; }
   [[nodiscard]] DeviceBuffer<std::int32_t>& page_buffer() { return pages_; }
+  [[nodiscard]] DeviceBuffer<float>& k_scales() { return k_scales_; }
+  [[nodiscard]] DeviceBuffer<float>& v_scales() { return v_scales_; }
   [[nodiscard]] std::uint32_t& faults() { return faults_.data()[0]; }
 
   [[nodiscard]] std::vector<float> output() const {
@@ -200,7 +206,7 @@ class DeviceBatch {
   DeviceBuffer<std::uint16_t> q_, out_;
   DeviceBuffer<std::byte> k_, v_, plan_;
   DeviceBuffer<std::int32_t> pages_, row_of_;
-  DeviceBuffer<float> sinks_, lse_, outputs_, stats_;
+  DeviceBuffer<float> sinks_, k_scales_, v_scales_, lse_, outputs_, stats_;
   DeviceBuffer<std::uint32_t> counters_;
   PinnedBuffer<std::uint32_t> faults_;
 };

@@ -144,6 +144,13 @@ __device__ __forceinline__ std::uint32_t pack_f16(float low, float high) {
   return r;
 }
 
+/// Two fp8 e4m3 codes as fp16: exact, NaN stays NaN.
+__device__ __forceinline__ std::uint32_t widen_e4m3(std::uint16_t codes) {
+  std::uint32_t r;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(r) : "h"(codes));
+  return r;
+}
+
 /// Two floats as fp8 e4m3, to nearest even, at most 448 in magnitude; the first in the low byte.
 __device__ __forceinline__ std::uint16_t pack_e4m3(float low, float high) {
   std::uint16_t r;

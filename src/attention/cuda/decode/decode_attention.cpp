@@ -257,6 +257,8 @@ cuda::DecodeParams cuda::decode_params(const AttentionGeometry& geometry, const 
   p.k_head_stride = launch.kv.k_head_stride;
   p.v_head_stride = launch.kv.v_head_stride;
   p.num_pages = static_cast<std::uint32_t>(launch.kv.num_pages);
+  p.k_scales = launch.kv.k_scales;
+  p.v_scales = launch.kv.v_scales;
   p.pages = launch.pages.pages;
   p.row_of = launch.pages.row_of;
   p.row_stride = launch.pages.row_stride;

@@ -17,6 +17,7 @@ struct DecodeKernel {
 
 [[nodiscard]] std::span<const DecodeKernel> mma_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> mma_f16_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> mma_f8_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> wgmma_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> wgmma_f16_decode_kernels();
 

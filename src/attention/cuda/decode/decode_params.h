@@ -54,6 +54,8 @@ struct DecodeParams {
   std::int64_t k_head_stride = 0;  ///< elements
   std::int64_t v_head_stride = 0;
   std::uint32_t num_pages = 0;
+  const float* k_scales = nullptr;  ///< [G] or null: 1; only of fp8
+  const float* v_scales = nullptr;
 
   // Where a request's pages are.
   const std::int32_t* pages = nullptr;

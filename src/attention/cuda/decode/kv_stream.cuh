@@ -32,10 +32,14 @@ struct Granule {
 
   static constexpr int kRowPitch = kRowBytes;
 
-  /// K is read 8 threads at a time: 2 tokens by 4 segments.
-  __host__ __device__ static constexpr int k_swizzle(int row) { return (row & 1) << 2; }
+  /// K is read 8 threads at a time: 2 tokens by 4 segments. With 4 segments a row all is well.
+  __host__ __device__ static constexpr int k_swizzle(int row) {
+    return kSegments == 4 ? 0 : (row & 1) << 2;
+  }
   /// V is read as 8x8 matrices: 8 tokens by 1 segment.
-  __host__ __device__ static constexpr int v_swizzle(int row) { return row & 7; }
+  __host__ __device__ static constexpr int v_swizzle(int row) {
+    return kSegments == 4 ? row >> 1 & 3 : row & 7;
+  }
   /// Where a segment of a row lies.
   __device__ __forceinline__ static std::uint32_t place(int row, int segment, int swizzle) {
     return row * kRowPitch + ((segment ^ swizzle) << 4);
@@ -85,7 +89,7 @@ class KvStream {
 
   /// Brings the granule into L2 without taking its values.
   __device__ __forceinline__ void prefetch() {
-    constexpr int kLines = G::kRowBytes / 128;
+    constexpr int kLines = (G::kRowBytes + 127) / 128;
     const std::uint32_t page = clamped_page();
 #pragma unroll
     for (int i = 0; i < kTokens * 2 * kLines / 32; ++i) {

@@ -76,6 +76,9 @@ class FinishedRow {
       total = sum * weight + weight_of(sink, reference);
     }
     scale_ = total > 0.0f ? weight / total : 0.0f;
+    if constexpr (E::kKvBytes == 1) {
+      if (p.v_scales != nullptr) scale_ *= p.v_scales[unit.kv_head];
+    }
   }
 
   /// Writes 4 elements, and the log-sum-exp if `column` is 0.

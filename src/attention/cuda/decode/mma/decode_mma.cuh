@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
         if (!waited) ptx::dependency_wait();
         started = true;
       }
-      q.load();
+      q.load(p, unit, lane);
       for (std::uint32_t tile = unit.tile_begin; tile < unit.tile_end; ++tile) {
         const std::uint32_t k = ring + stage * S::kStageBytes;
         const std::uint32_t v = k + S::KvGranule::kBytes;

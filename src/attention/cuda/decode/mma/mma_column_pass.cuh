@@ -42,7 +42,8 @@ class MmaColumnPass {
   }
 
   /// scores_ = K * q^T for the granule at `k`.
-  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q, std::uint32_t k) {
+  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q,
+                                             std::uint32_t k) requires(E::kKvBytes == 2) {
     constexpr int kChains = kBlocks == 1 ? 4 : 2;  // sums under way, for independent products
     float chain[kBlocks][kChains][4];
 #pragma unroll
@@ -72,6 +73,52 @@ class MmaColumnPass {
       for (int e = 0; e < 4; ++e) {
         scores_[b][e] = chain[b][0][e] + chain[b][1][e];
         if constexpr (kChains == 4) scores_[b][e] += chain[b][2][e] + chain[b][3][e];
+      }
+  }
+
+  /// The same of a cache of codes: 16 bytes are 16 elements, four products.
+  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q,
+                                             std::uint32_t k) requires(E::kKvBytes == 1) {
+    constexpr int kChains = kBlocks == 1 ? 4 : 2;
+    float chain[kBlocks][kChains][4];
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int c = 0; c < kChains; ++c)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) chain[b][c][e] = 0.0f;
+    const int token = lane_ / 4;
+    const std::uint32_t base = k + token * G::kRowBytes;
+    const int segment = (lane_ % 4) ^ G::k_swizzle(token);
+#pragma unroll
+    for (int i = 0; i < D / 64; ++i) {
+      const std::uint32_t column = base + ((segment ^ (4 * i)) << 4);
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        const uint4 low = ptx::load_shared_16(column + b * 16 * G::kRowBytes);
+        const uint4 high = ptx::load_shared_16(column + (b * 16 + 8) * G::kRowBytes);
+        const auto multiply = [&](int product, std::uint32_t four_low, std::uint32_t four_high,
+                                  std::uint32_t b0, std::uint32_t b1) {
+          std::uint32_t a0, a1, a2, a3;
+          E::widen(four_low, a0, a2);
+          E::widen(four_high, a1, a3);
+          E::mma(chain[b][product % kChains], a0, a1, a2, a3, b0, b1);
+        };
+        const uint4 query = q.part[2 * i][0];
+        const uint4 next = q.part[2 * i + 1][0];
+        multiply(0, low.x, high.x, query.x, query.y);
+        multiply(1, low.y, high.y, query.z, query.w);
+        multiply(2, low.z, high.z, next.x, next.y);
+        multiply(3, low.w, high.w, next.z, next.w);
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        float sum = chain[b][0][e] + chain[b][1][e];
+        if constexpr (kChains == 4) sum += chain[b][2][e] + chain[b][3][e];
+        scores_[b][e] = sum * q.factor[e % 2];
       }
   }
 
@@ -107,7 +154,8 @@ class MmaColumnPass {
         top[c] = fmaxf(top[c], fmaxf(scores_[b][c], scores_[b][c + 2]));
       top[c] *= scale_.unit();
     }
-    const bool rose = top[0] > maximum_[0] + kSlack || top[1] > maximum_[1] + kSlack;
+    constexpr float kMost = kSlack + E::kHeadroom;
+    const bool rose = top[0] > maximum_[0] + kMost || top[1] > maximum_[1] + kMost;
     if (__any_sync(~0u, rose)) raise(top);
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
@@ -129,13 +177,29 @@ class MmaColumnPass {
     const int segment = (lane_ / 16) ^ G::v_swizzle(token);
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const std::uint32_t low = ptx::transpose_matrix(E::pack(scores_[b][0], scores_[b][1]));
-      const std::uint32_t high = ptx::transpose_matrix(E::pack(scores_[b][2], scores_[b][3]));
+      const std::uint32_t low =
+          ptx::transpose_matrix(E::pack_weights(scores_[b][0], scores_[b][1]));
+      const std::uint32_t high =
+          ptx::transpose_matrix(E::pack_weights(scores_[b][2], scores_[b][3]));
+      if constexpr (E::kKvBytes == 1) {
+        // Rows of a product: the even elements of a segment, then the odd ones.
 #pragma unroll
-      for (int n = 0; n < D / 16; ++n) {
-        std::uint32_t a[4];
-        ptx::load_matrices_transposed(a, base + ((segment ^ (2 * n)) << 4) + b * 16 * G::kRowBytes);
-        E::mma(output_[n], a[0], a[2], a[1], a[3], low, high);
+        for (int n = 0; n < D / 16; n += 2) {
+          std::uint32_t a[4], even[4], odd[4];
+          ptx::load_matrices_transposed(a, base + ((segment ^ n) << 4) + b * 16 * G::kRowBytes);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) E::widen_alternate(a[i], even[i], odd[i]);
+          E::mma(output_[n], even[0], odd[0], even[1], odd[1], low, high);
+          E::mma(output_[n + 1], even[2], odd[2], even[3], odd[3], low, high);
+        }
+      } else {
+#pragma unroll
+        for (int n = 0; n < D / 16; ++n) {
+          std::uint32_t a[4];
+          ptx::load_matrices_transposed(a,
+                                        base + ((segment ^ (2 * n)) << 4) + b * 16 * G::kRowBytes);
+          E::mma(output_[n], a[0], a[2], a[1], a[3], low, high);
+        }
       }
     }
   }
@@ -153,8 +217,13 @@ class MmaColumnPass {
       float* place = output + row * D;
 #pragma unroll
       for (int n = 0; n < D / 16; ++n) {
-        place[(16 * n + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c];
-        place[(16 * n + 8 + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c + 2];
+        if constexpr (E::kKvBytes == 1) {
+          *reinterpret_cast<float2*>(place + ((16 * n + lane_ / 4 * 2) ^ meet_swizzle(row))) =
+              make_float2(output_[n][c], output_[n][c + 2]);
+        } else {
+          place[(16 * n + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c];
+          place[(16 * n + 8 + lane_ / 4) ^ meet_swizzle(row)] = output_[n][c + 2];
+        }
       }
     }
   }
@@ -172,7 +241,7 @@ class MmaColumnPass {
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 4));
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 8));
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 16));
-      top[c] = fmaxf(top[c], maximum_[c]);
+      top[c] = fmaxf(top[c] - E::kHeadroom, maximum_[c]);
       factor[c] = ptx::exp2_fast(maximum_[c] - (top[c] == kMinusInfinity ? 0.0f : top[c]));
       maximum_[c] = top[c];
       sum_[c] *= factor[c];

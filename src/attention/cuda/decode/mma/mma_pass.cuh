@@ -55,11 +55,15 @@ struct MmaShape {
 template <typename S>
 struct QueryRows {
   static constexpr int kHalves = S::kRows / 8;
-  static constexpr int kMasks = 2;          ///< Rows whose scores a thread has.
+  static constexpr int kMasks = 2;  ///< Rows whose scores a thread has.
+  static constexpr bool kWidens = S::Element::kKvBytes == 1;
+  /// 16 bytes of the cache are so many of a query row.
+  static constexpr int kStep = kWidens ? 2 : 1;
   const uint4* source[kHalves];             ///< Null: no such row.
   std::uint32_t low[kMasks], high[kMasks];  ///< Each of them sees tokens [low, high).
   std::uint32_t all_low, all_high;          ///< Seen by every row of the unit.
   uint4 part[S::D / 32][kHalves];
+  float factor[kMasks];  ///< fp8: what the products of the rows above are multiplied by.
 
   /// Everything that needs no memory.
   template <typename Walk>
@@ -73,7 +77,7 @@ struct QueryRows {
       source[half] = live ? reinterpret_cast<const uint4*>(static_cast<const std::uint16_t*>(p.q) +
                                                            q.index * p.q_token_stride +
                                                            q.head * p.q_head_stride) +
-                                lane % 4
+                                lane % 4 * kStep
                           : nullptr;
     }
 #pragma unroll
@@ -89,13 +93,54 @@ struct QueryRows {
   }
 
   /// Takes the values.
-  __device__ __forceinline__ void load() {
+  template <typename Walk>
+  __device__ __forceinline__ void load(const DecodeParams& p, const Walk& unit, int lane) {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half)
 #pragma unroll
       for (int i = 0; i < S::D / 32; ++i)
-        part[i][half] =
-            source[half] != nullptr ? __ldcg(source[half] + 4 * i) : make_uint4(0, 0, 0, 0);
+        part[i][half] = source[half] != nullptr
+                            ? __ldcg(source[half] + 4 * kStep * (i / kStep) + i % kStep)
+                            : make_uint4(0, 0, 0, 0);
+    if constexpr (kWidens) {
+      const float scale = p.k_scales != nullptr ? p.k_scales[unit.kv_head] : 1.0f;
+      float row_factor[kHalves];
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) row_factor[half] = to_f16(half) * scale;
+#pragma unroll
+      for (int i = 0; i < kMasks; ++i) {
+        factor[i] = kHalves == 2 ? row_factor[i % kHalves]
+                                 : __shfl_sync(~0u, row_factor[0], (lane % 4 * 2 + i) * 4);
+      }
+    }
+  }
+
+ private:
+  /// bf16 values become fp16, multiplied by the power of two that brings the row's largest to 2^14
+  /// or a little more: none overflows, and only those below 2^-28 of it lose bits, fewer than the
+  /// sum would keep. Returns the inverse of that power.
+  __device__ __forceinline__ float to_f16(int half) {
+    std::uint32_t top = 0;
+#pragma unroll
+    for (int i = 0; i < S::D / 32; ++i) {
+      const uint4 x = part[i][half];
+      for (const std::uint32_t pair : {x.x, x.y, x.z, x.w}) top = __vmaxu2(top, pair & 0x7fff7fffu);
+    }
+    top = max(top & 0xffffu, top >> 16);
+    top = max(top, __shfl_xor_sync(~0u, top, 1));
+    top = max(top, __shfl_xor_sync(~0u, top, 2));
+    const std::uint32_t exponent = max(top >> 7, 15u);  // biased by 127
+    const float up = __uint_as_float((268 - exponent) << 23);
+    const auto convert = [&](std::uint32_t& pair) {
+      pair =
+          ptx::pack_f16(__uint_as_float(pair << 16) * up, __uint_as_float(pair & 0xffff0000u) * up);
+    };
+#pragma unroll
+    for (int i = 0; i < S::D / 32; ++i) {
+      uint4& x = part[i][half];
+      convert(x.x), convert(x.y), convert(x.z), convert(x.w);
+    }
+    return __uint_as_float((exponent - 14) << 23);
   }
 };
 
@@ -120,7 +165,8 @@ class MmaPass {
   }
 
   /// scores_ = q * K^T for the granule at `k`.
-  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q, std::uint32_t k) {
+  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q,
+                                             std::uint32_t k) requires(E::kKvBytes == 2) {
     constexpr bool kSplit =
         kOctets == 2;  // few columns: two sums each, for more independent products
     float odd[kOctets][4];
@@ -149,6 +195,45 @@ class MmaPass {
 #pragma unroll
         for (int e = 0; e < 2 * kHalves; ++e) scores_[j][e] += odd[j][e];
     }
+  }
+
+  /// The same of a cache of codes: 16 bytes are 16 elements, four products.
+  __device__ __forceinline__ void multiply_k(const QueryRows<S>& q,
+                                             std::uint32_t k) requires(E::kKvBytes == 1) {
+#pragma unroll
+    for (int j = 0; j < kOctets; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) scores_[j][e] = 0.0f;
+    const int token = lane_ / 4;
+    const std::uint32_t base = k + token * G::kRowBytes;
+    const int segment = (lane_ % 4) ^ G::k_swizzle(token);
+#pragma unroll
+    for (int i = 0; i < D / 64; ++i) {
+      const std::uint32_t column = base + ((segment ^ (4 * i)) << 4);
+#pragma unroll
+      for (int j = 0; j < kOctets; ++j) {
+        const uint4 codes = ptx::load_shared_16(column + j * 8 * G::kRowBytes);
+        const auto multiply = [&](std::uint32_t four, std::uint32_t low0, std::uint32_t high0,
+                                  std::uint32_t low1, std::uint32_t high1) {
+          std::uint32_t b0, b1;
+          E::widen(four, b0, b1);
+          E::mma(scores_[j], low0, high0, low1, high1, b0, b1);
+        };
+        const uint4 none = make_uint4(0, 0, 0, 0);
+        const uint4 low = q.part[2 * i][0];
+        const uint4 next_low = q.part[2 * i + 1][0];
+        const uint4 high = kHalves == 2 ? q.part[2 * i][kHalves - 1] : none;
+        const uint4 next_high = kHalves == 2 ? q.part[2 * i + 1][kHalves - 1] : none;
+        multiply(codes.x, low.x, high.x, low.y, high.y);
+        multiply(codes.y, low.z, high.z, low.w, high.w);
+        multiply(codes.z, next_low.x, next_high.x, next_low.y, next_high.y);
+        multiply(codes.w, next_low.z, next_high.z, next_low.w, next_high.w);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kOctets; ++j)
+#pragma unroll
+      for (int e = 0; e < 2 * kHalves; ++e) scores_[j][e] *= q.factor[e / 2];
   }
 
   /// Caps and masks the scores of the granule from `token` on.
@@ -183,7 +268,7 @@ class MmaPass {
         top = fmaxf(top, fmaxf(scores_[j][2 * h], scores_[j][2 * h + 1]));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      top = fmaxf(top * scale_.unit(), maximum_[h]);
+      top = fmaxf(top * scale_.unit() - E::kHeadroom, maximum_[h]);
       rose |= top > maximum_[h];
       const float reference = top == kMinusInfinity ? 0.0f : top;
       factor[h] = ptx::exp2_fast(maximum_[h] - reference);
@@ -212,16 +297,32 @@ class MmaPass {
     const int segment = (lane_ / 16) ^ G::v_swizzle(token);
 #pragma unroll
     for (int j = 0; j < kOctets; j += 2) {
-      const std::uint32_t a0 = E::pack(scores_[j][0], scores_[j][1]);
-      const std::uint32_t a2 = E::pack(scores_[j + 1][0], scores_[j + 1][1]);
-      const std::uint32_t a1 = kHalves == 2 ? E::pack(scores_[j][2], scores_[j][3]) : 0u;
-      const std::uint32_t a3 = kHalves == 2 ? E::pack(scores_[j + 1][2], scores_[j + 1][3]) : 0u;
+      const auto pack = [](float low, float high) { return E::pack_weights(low, high); };
+      const std::uint32_t a0 = pack(scores_[j][0], scores_[j][1]);
+      const std::uint32_t a2 = pack(scores_[j + 1][0], scores_[j + 1][1]);
+      const std::uint32_t a1 = kHalves == 2 ? pack(scores_[j][2], scores_[j][3]) : 0u;
+      const std::uint32_t a3 = kHalves == 2 ? pack(scores_[j + 1][2], scores_[j + 1][3]) : 0u;
+      if constexpr (E::kKvBytes == 1) {
+        // Columns of a product: the even elements of a segment, then the odd ones.
 #pragma unroll
-      for (int n = 0; n < D / 8; n += 2) {
-        std::uint32_t b[4];
-        ptx::load_matrices_transposed(b, base + ((segment ^ n) << 4) + j * 8 * G::kRowBytes);
-        E::mma(output_[n], a0, a1, a2, a3, b[0], b[1]);
-        E::mma(output_[n + 1], a0, a1, a2, a3, b[2], b[3]);
+        for (int n = 0; n < D / 16; n += 2) {
+          std::uint32_t b[4], even[4], odd[4];
+          ptx::load_matrices_transposed(b, base + ((segment ^ n) << 4) + j * 8 * G::kRowBytes);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) E::widen_alternate(b[i], even[i], odd[i]);
+          E::mma(output_[2 * n], a0, a1, a2, a3, even[0], even[1]);
+          E::mma(output_[2 * n + 1], a0, a1, a2, a3, odd[0], odd[1]);
+          E::mma(output_[2 * n + 2], a0, a1, a2, a3, even[2], even[3]);
+          E::mma(output_[2 * n + 3], a0, a1, a2, a3, odd[2], odd[3]);
+        }
+      } else {
+#pragma unroll
+        for (int n = 0; n < D / 8; n += 2) {
+          std::uint32_t b[4];
+          ptx::load_matrices_transposed(b, base + ((segment ^ n) << 4) + j * 8 * G::kRowBytes);
+          E::mma(output_[n], a0, a1, a2, a3, b[0], b[1]);
+          E::mma(output_[n + 1], a0, a1, a2, a3, b[2], b[3]);
+        }
       }
     }
   }
@@ -237,20 +338,32 @@ class MmaPass {
     sum += __shfl_xor_sync(~0u, sum, 1);
     sum += __shfl_xor_sync(~0u, sum, 2);
     if (lane_ % 4 == 0) stats[row] = make_float2(maximum, sum);
+    if constexpr (E::kKvBytes == 1) {
 #pragma unroll
-    for (int n = 0; n < D / 8; ++n) {
-      float2 pair = make_float2(output_[n][0], output_[n][1]);
-      if constexpr (kHalves == 2) {
-        if (half == 1) pair = make_float2(output_[n][2], output_[n][3]);
+      for (int n = 0; n < D / 16; ++n) {
+        const float(&even)[4] = output_[2 * n];
+        const float(&odd)[4] = output_[2 * n + 1];
+        const int e = 2 * half;
+        *reinterpret_cast<float4*>(output + row * D +
+                                   ((16 * n + lane_ % 4 * 4) ^ meet_swizzle(row))) =
+            make_float4(even[e], odd[e], even[e + 1], odd[e + 1]);
       }
-      *reinterpret_cast<float2*>(output + row * D + ((8 * n + lane_ % 4 * 2) ^ meet_swizzle(row))) =
-          pair;
+    } else {
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+        float2 pair = make_float2(output_[n][0], output_[n][1]);
+        if constexpr (kHalves == 2) {
+          if (half == 1) pair = make_float2(output_[n][2], output_[n][3]);
+        }
+        *reinterpret_cast<float2*>(output + row * D +
+                                   ((8 * n + lane_ % 4 * 2) ^ meet_swizzle(row))) = pair;
+      }
     }
   }
 
   /// Keeps the stores of publish() free of bank conflicts.
   __device__ static constexpr int meet_swizzle(int row) {
-    return (row & 3) << 3;
+    return E::kKvBytes == 1 ? (row & 1) << 4 : (row & 3) << 3;
   }
 
  private:

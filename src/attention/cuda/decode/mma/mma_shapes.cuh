@@ -13,4 +13,10 @@ using Mma64 = MmaShape<Element, 64, 32, 4, 3, kRows, kSmallPages>;
 template <typename Element, int kRows, bool kSmallPages>
 using Mma128 = MmaShape<Element, 128, 16, 4, 3, kRows, kSmallPages>;
 
+/// fp8 is half the bytes: twice the tokens a granule, or twice the stages.
+template <int kRows, bool kSmallPages>
+using Mma64F8 = MmaShape<F8, 64, 32, 4, 6, kRows, kSmallPages>;
+template <int kRows, bool kSmallPages>
+using Mma128F8 = MmaShape<F8, 128, 32, 4, 3, kRows, kSmallPages>;
+
 }  // namespace onebeat::cuda
