@@ -219,6 +219,22 @@ def limits(result):
         ["the same with programmatic dependent launch", f"{result['dependent_node_us']:.2f} µs"]])
 
 
+def linear(result):
+    """A line for each product, a pair of columns for each number of rows of activations."""
+    counts = list(dict.fromkeys(row["rows"] for row in result["rows"]))
+    products = list(dict.fromkeys(row["product"] for row in result["rows"]))
+    at = {(row["rows"], row["product"]): row for row in result["rows"]}
+    lines = []
+    for product in products:
+        line = [product, number(at[counts[0], product]["ideal_us"])]
+        for count in counts:
+            row = at[count, product]
+            line += [f"{number(row['us'])} ({row['share']:.3f})" + (f" `{row['kernel']}`" if row["kernel"] else "")]
+        lines.append(line)
+    return (f"{result['model']}, {result['layers']} layers and the head; {where(result)}.\n\n" +
+            table(["product", "bytes alone"] + [f"M = {count}" for count in counts], lines))
+
+
 def case_name(case):
     """"decode 2048" of a result file in words."""
     kind, count = case.split()
@@ -249,7 +265,7 @@ def speed_range(speed):
 
 KINDS = {"attention": attention, "attention-irregular": without_peers, "attention-rows": query_rows,
          "step-attention": step_attention, "prepare": prepare, "isolated": isolated,
-         "limits": limits, "cpu-peers": cpu_peers}
+         "limits": limits, "linear": linear, "cpu-peers": cpu_peers}
 
 
 def kind_of(result):

@@ -146,6 +146,16 @@ class Tables(unittest.TestCase):
         self.assertEqual(text.count("later.json"), 1)
         self.assertIn("<!-- cpu-peers:b.gguf bench/results/b.json -->", text)
 
+    def test_products_of_a_step_with_their_kernels(self):
+        rows = [{"rows": m, "product": name, "kernel": kernel, "us": us, "ideal_us": 10.0, "share": 10 / us}
+                for m, us in ((1, 12.5), (16, 20.0)) for name, kernel in (("qkv", "stream"), ("step", ""))]
+        text = benchmark_tables.linear({"bench": "linear", "model": "a-model", "layers": 3, "device": "NVIDIA H200",
+                                        "date": "2026-01-02", "rows": rows})
+        self.assertIn("a-model, 3 layers and the head; NVIDIA H200", text)
+        self.assertIn("| product | bytes alone | M = 1 | M = 16 |", text)
+        self.assertIn("| qkv | 10.00 | 12.50 (0.800) `stream` | 20.0 (0.500) `stream` |", text)
+        self.assertIn("| step | 10.00 | 12.50 (0.800) | 20.0 (0.500) |", text)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -61,7 +61,7 @@ if command -v compute-sanitizer >/dev/null; then
 fi
 
 say benchmarks
-for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular rows}; do
+for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular rows linear}; do
   case $what in
     isolated) command=("$root/bin/onebeat" bench prepare --set isolated --device "$device" --format json)
       if [ "$device" = cuda:0 ] && python3 -c 'import torch, triton' 2>/dev/null; then

@@ -60,6 +60,9 @@ def in_short(result):
         yield from tables_in_short(result["tables"])
     elif result["bench"] == "limits":
         yield f"reads {result['read_gb_per_s']:.0f} GB/s, copies {result['copy_gb_per_s']:.0f}, node {result['graph_node_us']} us"
+    elif result["bench"] == "linear":
+        steps = [row for row in result["rows"] if row["product"] == "step"]
+        yield "share of the read limit in a step: " + ", ".join(f"M {row['rows']} {row['share']:.3f}" for row in steps)
     else:
         key = "step_us" if result["bench"] == "step-attention" else "us"
         groups = {}

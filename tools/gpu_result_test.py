@@ -43,6 +43,11 @@ class GpuResult(unittest.TestCase):
         text = "\n".join(gpu_result.in_short({"bench": "step-attention", "rows": rows}))
         self.assertIn("outside 1.200, per_layer 2.000, layers_alone 0.900", text)
 
+    def test_products_of_a_step_are_held_against_the_read_limit(self):
+        rows = [{"rows": 4, "product": "qkv", "share": 0.7}, {"rows": 4, "product": "step", "share": 0.8766}]
+        self.assertEqual(list(gpu_result.in_short({"bench": "linear", "rows": rows})),
+                         ["share of the read limit in a step: M 4 0.877"])
+
 
 if __name__ == "__main__":
     unittest.main()

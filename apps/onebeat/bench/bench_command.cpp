@@ -9,6 +9,7 @@ void add_bench_command(CLI::App& app, Outcome& outcome) {
   bench->require_subcommand(1);
   add_bench_attention_command(*bench, outcome);
   add_bench_limits_command(*bench, outcome);
+  add_bench_linear_command(*bench, outcome);
   add_bench_logits_command(*bench, outcome);
   add_bench_prepare_command(*bench, outcome);
   add_bench_step_command(*bench, outcome);
