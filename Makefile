@@ -9,7 +9,7 @@ CUDA   ?= $(shell test -e /dev/nvidiactl && command -v nvcc >/dev/null && echo O
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 ONEBEAT := build/release/bin/onebeat
-SOURCES := $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' 2>/dev/null)
+SOURCES := $(shell git ls-files '*.h' '*.c' '*.cpp' '*.cu' '*.cuh' 2>/dev/null)
 
 .PHONY: help run build test python bench fuzz format format-check lint clean setup-% configure-%
 

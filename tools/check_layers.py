@@ -18,6 +18,7 @@ ARROWS = {
     "plan": ["base"],
     "step": ["base", "plan", "device"],
     "attention": ["base", "plan", "device"],
+    "c_api": ["base", "plan", "device", "step", "attention"],
     "ops": ["base", "device"],
     "kv": ["base"],
     "model": ["base", "json", "plan", "device", "attention", "ops"],
@@ -40,11 +41,12 @@ PUBLIC_HEADERS = {
     "tokenizer": "text",
     "generate": "engine",
     "request": "engine",
-    "onebeat": "engine",
+    "onebeat": "c_api",
+    "c": "c_api",
 }
 
-SOURCE_FOLDERS = ["include", "src", "apps", "bench", "tests", "tools", "python"]
-CPP = {".h", ".cpp", ".cu", ".cuh"}
+SOURCE_FOLDERS = ["include", "src", "apps", "bench", "examples", "tests", "tools", "python"]
+CPP = {".h", ".c", ".cpp", ".cu", ".cuh"}
 SCRIPTS = {".py", ".sh"}
 MAX_LINES, AIM_LINES = 600, 500
 MAX_IDEAS = 20  # Files of a folder that differ in more than a suffix; a dozen is the aim.
@@ -57,6 +59,7 @@ LEGACY_STREAM = re.compile(r"^(0|nullptr|NULL|cudaStreamLegacy|cudaStreamDefault
 
 
 def folder_of_public_header(name):
+    """Of a header of include/onebeat/, or of all headers of a folder of it."""
     stem = pathlib.PurePath(name).with_suffix("").parts[0]
     return PUBLIC_HEADERS.get(stem, stem if stem in ARROWS else None)
 
@@ -67,7 +70,7 @@ def layer_of(path):
     if parts[0] == "src" and len(parts) > 2:
         return parts[1]
     if parts[:2] == ("include", "onebeat"):
-        return folder_of_public_header(path.name)
+        return folder_of_public_header(path.relative_to("include/onebeat"))
     return None
 
 
