@@ -37,6 +37,7 @@ PUBLIC_HEADERS = {
     "cascade": "plan",
     "step_cuda": "step",
     "attention_cuda": "attention",
+    "attention_prefill_cuda": "attention",
     "sampling": "ops",
     "tokenizer": "text",
     "generate": "engine",

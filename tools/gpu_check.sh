@@ -61,13 +61,17 @@ if command -v compute-sanitizer >/dev/null; then
 fi
 
 say benchmarks
-for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular rows linear}; do
+for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention irregular rows linear prefill}; do
   case $what in
     isolated) command=("$root/bin/onebeat" bench prepare --set isolated --device "$device" --format json)
       if [ "$device" = cuda:0 ] && python3 -c 'import torch, triton' 2>/dev/null; then
         command=(python3 bench/peers/isolated_metadata.py "$root/bin/onebeat")  # beside its peers
       fi ;;
     irregular) command=("$root/bin/onebeat" bench attention --set irregular --device "$device" --format json) ;;
+    prefill) command=("$root/bin/onebeat" bench attention --prefill --device "$device" --format json)
+      if [ "$device" = cuda:0 ] && python3 -c 'import torch' 2>/dev/null; then
+        command=(python3 bench/peers/prefill_attention.py "$root/bin/onebeat")  # beside its peers
+      fi ;;
     rows) command=("$root/bin/onebeat" bench attention --set rows --variant mma,wgmma --device "$device" --format json) ;;
     *) command=("$root/bin/onebeat" bench "$what" --device "$device" --format json) ;;
   esac

@@ -58,6 +58,12 @@ def in_short(result):
     elif result["bench"] == "prepare":
         yield "added to a step: " + ", ".join(f"B {r['requests']} {r['added_us']:.2f}" for r in result["step"])
         yield from tables_in_short(result["tables"])
+    elif result["bench"] == "prefill-attention":
+        ratios = [min(row["peers_us"].values()) / row["us"] for row in result["rows"] if row.get("peers_us")]
+        if ratios:
+            yield f"fastest peer / ours: mean {mean(ratios):.3f}, worst {min(ratios):.2f}, {len(ratios)} shapes"
+        yield f"of {result['matrix_limit_tflops']:.0f} TFLOP/s: " + ", ".join(
+            f"{row['batch']} page {row['page']} {row['tflops']:.0f}" for row in result["rows"])
     elif result["bench"] == "limits":
         yield f"reads {result['read_gb_per_s']:.0f} GB/s, copies {result['copy_gb_per_s']:.0f}, node {result['graph_node_us']} us"
     elif result["bench"] == "linear":

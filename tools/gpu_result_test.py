@@ -48,6 +48,13 @@ class GpuResult(unittest.TestCase):
         self.assertEqual(list(gpu_result.in_short({"bench": "linear", "rows": rows})),
                          ["share of the read limit in a step: M 4 0.877"])
 
+    def test_prefill_is_held_against_the_fastest_peer(self):
+        rows = [{"batch": "2048", "page": 64, "us": 100.0, "tflops": 500.0, "peers_us": {"a": 90.0, "b": 120.0}},
+                {"batch": "16x512", "page": 1, "us": 50.0, "tflops": 300.0}]
+        text = "\n".join(gpu_result.in_short({"bench": "prefill-attention", "matrix_limit_tflops": 800.0, "rows": rows}))
+        self.assertIn("mean 0.900, worst 0.90, 1 shapes", text)
+        self.assertIn("of 800 TFLOP/s: 2048 page 64 500, 16x512 page 1 300", text)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -37,6 +37,14 @@ class Bench(program.ProgramTest):
         for option, value in (("--preset", "short"), ("--set", "rows")):
             self.assert_error(2, [option, "--lens"], "bench", "attention", "--lens", "5", option, value)
 
+    def test_prefill_refuses_what_it_would_ignore(self):
+        for words, arguments in ((["--prefill", "GPU only"], ["--prefill"]),
+                                 (["--prefix", "--prefill"], ["--prefix", "5"]),
+                                 (["--prefix", "--lens"], ["--prefill", "--device", "cuda:0", "--prefix", "5"]),
+                                 (["--set", "--prefill"], ["--prefill", "--device", "cuda:0", "--set", "rows"]),
+                                 (["--workers", "no plan"], ["--prefill", "--device", "cuda:0", "--workers", "5"])):
+            self.assert_error(2, words, "bench", "attention", *arguments)
+
     def test_attention_refuses_impossible_shapes(self):
         for words, *arguments in ((["nothing to attend to"], "--lens", "0,0"),
                                   (["4 KV tokens", "8 query tokens"], "--lens", "4", "--query-tokens", "8"),

@@ -17,6 +17,7 @@
 #include "output.h"
 #ifdef ONEBEAT_WITH_CUDA
 #include "bench/attention_cuda.h"
+#include "bench/prefill_cuda.h"
 #endif
 
 namespace onebeat::cli {
@@ -38,6 +39,8 @@ struct AttentionBenchOptions {
   std::string device = "cpu";
   std::string set;
   bool no_overlap = false;
+  bool prefill = false;
+  std::int32_t prefix = 0;
   bool pages_in_order = false;
   int threads = ThreadPool::available_processors();
   std::string variant;
@@ -46,8 +49,31 @@ struct AttentionBenchOptions {
   std::string output;
 };
 
+/// The same for --prefill.
+void refuse_what_prefill_would_ignore(const AttentionBenchOptions& given) {
+  const AttentionBenchOptions unset;
+  const auto refuse = [](bool is_given, const char* option, const char* why) {
+    if (is_given) throw CLI::ValidationError(option, why);
+  };
+  if (!given.prefill) {
+    refuse(given.prefix != 0, "--prefix", "goes with --prefill");
+    return;
+  }
+  refuse(given.device == "cpu", "--prefill", "for a GPU only; give --device cuda:N");
+  refuse(!given.set.empty(), "--set", "not with --prefill");
+  refuse(given.query_tokens != unset.query_tokens, "--query-tokens",
+         "not with --prefill: every token of --lens is a query token");
+  refuse(given.no_overlap, "--no-overlap", "not with --prefill: launches are ordinary ones");
+  refuse(given.workers != 0, "--workers", "not with --prefill, which has no plan");
+  refuse(given.least_worker_tokens != 0, "--least-worker-tokens",
+         "not with --prefill, which has no plan");
+  refuse(given.lens.empty() && given.prefix != 0, "--prefix",
+         "goes with --lens: the default shapes have their own");
+}
+
 /// Options that the others leave without any effect: figures must be of what was asked for.
 void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
+  refuse_what_prefill_would_ignore(given);
   const AttentionBenchOptions unset;
   const auto refuse = [](bool is_given, const char* option, const char* why) {
     if (is_given) throw CLI::ValidationError(option, why);
@@ -112,6 +138,20 @@ Result<std::string> measure_on_cpu(const AttentionBenchOptions& options,
 #ifdef ONEBEAT_WITH_CUDA
 Result<std::string> measure_on_cuda(const AttentionBenchOptions& options,
                                     std::vector<std::int32_t> lens, HeadCounts heads) {
+  if (options.prefill) {
+    CudaPrefillBenchOptions prefill;
+    prefill.device = cuda_device_number(options.device);
+    prefill.lens = std::move(lens);
+    prefill.heads = heads.num_heads;
+    prefill.kv_heads = heads.num_kv_heads;
+    prefill.head_dim = options.head_dim;
+    prefill.page = options.page;
+    prefill.prefix = options.prefix;
+    prefill.layout = options.layout == "auto" ? "nhd" : options.layout;
+    prefill.variants = CLI::detail::split(options.variant, ',');
+    prefill.format = options.format;
+    return run_cuda_prefill_bench(prefill);
+  }
   CudaAttentionBenchOptions cuda;
   cuda.device = cuda_device_number(options.device);
   if (!lens.empty()) {
@@ -207,6 +247,10 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
           "GPU: served (beside stored figures of other libraries; the default), irregular "
           "shapes, verify (several query tokens) or rows (1 to 64 query rows of a KV head)")
       ->check(CLI::IsMember({"served", "irregular", "verify", "rows"}));
+  command->add_flag("--prefill", options->prefill,
+                    "GPU: attention of prompts; --lens are query tokens, all of them new");
+  add("--prefix", options->prefix, "With --prefill: KV tokens of each request before its prompt")
+      ->check(CLI::Range(0, 1 << 20));
   command->add_flag("--no-overlap", options->no_overlap, "GPU: ordinary launches");
   command->add_flag("--pages-in-order", options->pages_in_order,
                     "CPU: pages in rising order instead of a random one");

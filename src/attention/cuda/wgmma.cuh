@@ -80,12 +80,24 @@ __device__ __forceinline__ std::uint64_t descriptor_behind(std::uint64_t descrip
   "%40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, " \
   "%56, %57, %58, %59, %60, %61, %62, %63"
+#define ONEBEAT_LIST_128                             \
+  ONEBEAT_LIST_64                                    \
+  ", "                                               \
+  "%64, %65, %66, %67, %68, %69, %70, %71, "         \
+  "%72, %73, %74, %75, %76, %77, %78, %79, "         \
+  "%80, %81, %82, %83, %84, %85, %86, %87, "         \
+  "%88, %89, %90, %91, %92, %93, %94, %95, "         \
+  "%96, %97, %98, %99, %100, %101, %102, %103, "     \
+  "%104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, " \
+  "%120, %121, %122, %123, %124, %125, %126, %127"
 #define ONEBEAT_FLOATS_8(d, i)                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
 #define ONEBEAT_FLOATS_16(d, i) ONEBEAT_FLOATS_8(d, i), ONEBEAT_FLOATS_8(d, i + 8)
 #define ONEBEAT_FLOATS_32(d, i) ONEBEAT_FLOATS_16(d, i), ONEBEAT_FLOATS_16(d, i + 16)
 #define ONEBEAT_FLOATS_64(d, i) ONEBEAT_FLOATS_32(d, i), ONEBEAT_FLOATS_32(d, i + 32)
+#define ONEBEAT_FLOATS_128(d, i) ONEBEAT_FLOATS_64(d, i), ONEBEAT_FLOATS_64(d, i + 64)
 
 // `shape` is the instruction's N; %a to %e are the first numbers behind the list of d.
 #define ONEBEAT_WGMMA(type, count, shape, a_, b_, c_, d_, e_)                              \
@@ -109,15 +121,18 @@ __device__ __forceinline__ std::uint64_t descriptor_behind(std::uint64_t descrip
 ONEBEAT_WGMMA(bf16, 16, "32", "16", "17", "18", "19", "20")
 ONEBEAT_WGMMA(bf16, 32, "64", "32", "33", "34", "35", "36")
 ONEBEAT_WGMMA(bf16, 64, "128", "64", "65", "66", "67", "68")
+ONEBEAT_WGMMA(bf16, 128, "256", "128", "129", "130", "131", "132")
 ONEBEAT_WGMMA(f16, 16, "32", "16", "17", "18", "19", "20")
 ONEBEAT_WGMMA(f16, 32, "64", "32", "33", "34", "35", "36")
 ONEBEAT_WGMMA(f16, 64, "128", "64", "65", "66", "67", "68")
 
 #undef ONEBEAT_WGMMA
+#undef ONEBEAT_FLOATS_128
 #undef ONEBEAT_FLOATS_64
 #undef ONEBEAT_FLOATS_32
 #undef ONEBEAT_FLOATS_16
 #undef ONEBEAT_FLOATS_8
+#undef ONEBEAT_LIST_128
 #undef ONEBEAT_LIST_64
 #undef ONEBEAT_LIST_32
 #undef ONEBEAT_LIST_16
