@@ -9,6 +9,9 @@ namespace onebeat::python {
 void bind_engine(nanobind::module_& module);
 void bind_geometry(nanobind::module_& module);
 void bind_plan(nanobind::module_& module);
+void bind_attention(nanobind::module_& module);
+void bind_flash(nanobind::module_& module);
+void bind_sglang(nanobind::module_& module);
 void bind_step(nanobind::module_& module);
 
 }  // namespace onebeat::python

@@ -24,4 +24,7 @@ NB_MODULE(_onebeat, module) {
   onebeat::python::bind_geometry(module);
   onebeat::python::bind_plan(module);
   onebeat::python::bind_step(module);
+  onebeat::python::bind_attention(module);
+  onebeat::python::bind_flash(module);
+  onebeat::python::bind_sglang(module);
 }

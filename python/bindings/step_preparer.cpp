@@ -6,6 +6,7 @@
 
 #ifdef ONEBEAT_WITH_CUDA
 #include "cuda_context.h"
+#include "workspace.h"
 #endif
 
 namespace onebeat::python {
@@ -38,8 +39,10 @@ void StepPreparer::prepare(const StepArguments& step, void* stream) {
   static_cast<void>(stream);
 #ifdef ONEBEAT_WITH_CUDA
   if (device_ != kHost) {
+    Workspace::raise_faults(device_);
     const CurrentDevice current(device_);
-    raise_if_error(cuda_->prepare(step, {}, static_cast<CUstream_st*>(stream)));
+    const StepLaunch launch{.status = Workspace::of(device_, stream).status()};
+    raise_if_error(cuda_->prepare(step, launch, static_cast<CUstream_st*>(stream)));
     return;
   }
 #endif

@@ -72,10 +72,16 @@ const DlpackExchangeApi* exchange_api_of(nb::handle object) {
   return api;
 }
 
-bool is_numpy_bfloat16(nb::handle object) {
-  if (!nb::hasattr(object, "__array_interface__") || !nb::hasattr(object, "dtype")) return false;
+/// Types of ml_dtypes that NumPy's arrays have and its DLPack lacks: the integers that hold their
+/// bits, or null.
+const char* bits_of_numpy_type(nb::handle object, Element& element) {
+  if (!nb::hasattr(object, "__array_interface__") || !nb::hasattr(object, "dtype")) return nullptr;
   const nb::object name = nb::getattr(object.attr("dtype"), "name", nb::none());
-  return nb::isinstance<nb::str>(name) && std::strcmp(nb::str(name).c_str(), "bfloat16") == 0;
+  if (!nb::isinstance<nb::str>(name)) return nullptr;
+  const std::string_view text = nb::str(name).c_str();
+  if (text == "bfloat16") return element = Element::kBF16, "uint16";
+  if (text == "float8_e4m3fn") return element = Element::kF8E4M3, "uint8";
+  return nullptr;
 }
 
 /// The current stream of a framework without exchange functions, asked in Python.
@@ -154,8 +160,9 @@ bool Tensor::from_exchange_api(nb::handle object) {
 }
 
 void Tensor::from_dlpack(nb::handle object, bool writable) {
-  const bool bfloat16 = is_numpy_bfloat16(object);
-  object_ = bfloat16 ? nb::object(object.attr("view")("uint16")) : nb::borrow(object);
+  Element of_ml_dtypes = Element::kOther;
+  const char* const bits = bits_of_numpy_type(object, of_ml_dtypes);
+  object_ = bits != nullptr ? nb::object(object.attr("view")(bits)) : nb::borrow(object);
   nb::dlpack::dltensor tensor{};
   const auto fill = [&](const auto& array) {
     tensor.data = const_cast<void*>(static_cast<const void*>(array.data()));
@@ -181,6 +188,7 @@ void Tensor::from_dlpack(nb::handle object, bool writable) {
     }
     fill(read_only_);
   }
+  if (bits != nullptr) element_ = of_ml_dtypes;
 }
 
 void Tensor::take(const nb::dlpack::dltensor& tensor) {

@@ -10,9 +10,7 @@ import numpy as np
 
 from . import _onebeat
 from ._onebeat import AttentionGeometry, DecodePlan
-
-#: An array of any framework with DLPack.
-Array = Any
+from .arrays import Array
 
 
 class StepPlanner:
