@@ -31,7 +31,7 @@ namespace {
 AttentionTensors tensors_of(nb::handle q, nb::handle k_cache, nb::handle v_cache,
                             nb::handle page_table, nb::handle out, nb::handle lse, nb::handle sinks,
                             nb::handle rows, nb::handle k_scale, nb::handle v_scale) {
-  // One after the other: when a later one throws, the compiler must not lose count of the earlier ones.
+  // One after the other: GCC 12 destroys too much if one of a braced list throws.
   AttentionTensors tensors;
   tensors.q = Tensor(q, "q");
   tensors.k_cache = Tensor(k_cache, "k_cache");

@@ -142,19 +142,22 @@ PageMap page_map_of(const Tensor& page_table, const Tensor& rows) {
 LseRows lse_rows(const Tensor& lse, const Tensor& q, std::int64_t heads) {
   if (lse.empty()) return {};
   lse.require_element(Element::kF32);
-  lse.require_contiguous();
+  LseRows rows;
   if (q.rank() == 4) {
     const std::int64_t each = q.size(1);
     lse.require_rank(3);
     lse.require_size(0, q.size(0), "the requests of q");
     lse.require_size(1, heads, "the query heads");
     lse.require_size(2, each, "the query tokens of each request");
-    return {lse.data<float>(), lse.elements(), heads * each, 1, each};
+    rows = {lse.data<float>(), lse.elements(), heads * each, 1, each};
+  } else {
+    lse.require_rank(2);
+    lse.require_size(0, heads, "the query heads");
+    lse.require_size(1, q.size(0), "the query tokens");
+    rows = {lse.data<float>(), lse.elements(), 0, 1, q.size(0)};
   }
-  lse.require_rank(2);
-  lse.require_size(0, heads, "the query heads");
-  lse.require_size(1, q.size(0), "the query tokens");
-  return {lse.data<float>(), lse.elements(), 0, 1, q.size(0)};
+  lse.require_contiguous();
+  return rows;
 }
 
 const float* floats_of(const Tensor& tensor, std::int64_t size, const char* meaning) {
