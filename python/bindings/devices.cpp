@@ -5,8 +5,8 @@
 
 #include <charconv>
 
+#include "arrays/tensor.h"
 #include "errors.h"
-#include "tensor.h"
 
 #ifdef ONEBEAT_WITH_CUDA
 #include <cuda_runtime_api.h>

@@ -5,13 +5,13 @@
 #include <cstring>
 #include <new>
 
+#include "arrays/tensor.h"
 #include "errors.h"
-#include "tensor.h"
 
 #ifdef ONEBEAT_WITH_CUDA
 #include <cuda_runtime_api.h>
 
-#include "cuda_context.h"
+#include "current_device.h"
 #include "device/cuda_status.h"
 #endif
 

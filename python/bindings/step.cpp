@@ -9,13 +9,13 @@
 #include <memory>
 #include <vector>
 
+#include "arrays/views.h"
 #include "bindings.h"
 #include "decode_plan.h"
 #include "devices.h"
 #include "errors.h"
 #include "geometry.h"
 #include "step_preparer.h"
-#include "views.h"
 
 namespace nb = nanobind;
 

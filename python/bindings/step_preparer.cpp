@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "step_preparer.h"
 
+#include "arrays/tensor.h"
 #include "errors.h"
-#include "tensor.h"
 
 #ifdef ONEBEAT_WITH_CUDA
-#include "cuda_context.h"
-#include "workspace.h"
+#include "attention/workspace.h"
+#include "current_device.h"
 #endif
 
 namespace onebeat::python {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-#include "dlpack_exchange.h"
+#include "arrays/dlpack_exchange.h"
 
 namespace onebeat::python {
 

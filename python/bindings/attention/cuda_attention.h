@@ -2,8 +2,8 @@
 // Decode attention on device arrays.
 #pragma once
 
+#include "attention/host_attention.h"
 #include "decode_plan.h"
-#include "host_attention.h"
 #include "onebeat/attention_cuda.h"
 
 namespace onebeat::python {

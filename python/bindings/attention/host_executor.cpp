@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host_executor.h"
+#include "attention/host_executor.h"
 
 #include <algorithm>
 

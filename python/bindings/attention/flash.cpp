@@ -14,18 +14,18 @@
 #include <optional>
 #include <vector>
 
+#include "arrays/views.h"
+#include "attention/host_attention.h"
 #include "bindings.h"
 #include "decode_plan.h"
 #include "devices.h"
 #include "errors.h"
-#include "host_attention.h"
 #include "step_preparer.h"
-#include "views.h"
 
 #ifdef ONEBEAT_WITH_CUDA
-#include "cuda_attention.h"
-#include "cuda_context.h"
-#include "workspace.h"
+#include "attention/cuda_attention.h"
+#include "attention/workspace.h"
+#include "current_device.h"
 #endif
 
 namespace nb = nanobind;

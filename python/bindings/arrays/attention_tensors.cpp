@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "attention_tensors.h"
+#include "arrays/attention_tensors.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "arrays/half.h"
 #include "errors.h"
-#include "half.h"
 
 namespace onebeat::python {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "arrays/tensor.h"
 #include "onebeat/attention.h"
-#include "tensor.h"
 
 namespace onebeat::python {
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workspace.h"
+#include "attention/workspace.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "cuda_context.h"
+#include "current_device.h"
 #include "errors.h"
 #include "onebeat/step_cuda.h"
 

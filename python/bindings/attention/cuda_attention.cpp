@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda_attention.h"
+#include "attention/cuda_attention.h"
 
 #include <fmt/format.h>
 
 #include <memory>
 #include <vector>
 
-#include "cuda_context.h"
+#include "attention/workspace.h"
+#include "current_device.h"
 #include "errors.h"
-#include "workspace.h"
 
 namespace onebeat::python {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <nanobind/nanobind.h>
 
+#include "arrays/tensor.h"
 #include "onebeat/step.h"
-#include "tensor.h"
 
 namespace onebeat::python {
 

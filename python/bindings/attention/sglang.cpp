@@ -7,14 +7,14 @@
 #include <map>
 #include <memory>
 
+#include "arrays/views.h"
 #include "bindings.h"
 #include "errors.h"
 #include "step_preparer.h"
-#include "views.h"
 
 #ifdef ONEBEAT_WITH_CUDA
-#include "cuda_context.h"
-#include "workspace.h"
+#include "attention/workspace.h"
+#include "current_device.h"
 #endif
 
 namespace nb = nanobind;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "host_attention.h"
+#include "attention/host_attention.h"
 
 #include <fmt/format.h>
 #include <nanobind/nanobind.h>
 
+#include "attention/host_executor.h"
 #include "errors.h"
-#include "host_executor.h"
 
 namespace nb = nanobind;
 

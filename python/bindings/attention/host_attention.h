@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "attention_tensors.h"
+#include "arrays/attention_tensors.h"
 #include "onebeat/attention.h"
 #include "onebeat/plan.h"
 

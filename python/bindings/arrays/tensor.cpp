@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tensor.h"
+#include "arrays/tensor.h"
 
 #include <fmt/format.h>
 

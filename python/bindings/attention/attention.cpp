@@ -11,16 +11,16 @@
 #include <utility>
 #include <vector>
 
+#include "arrays/views.h"
+#include "attention/host_attention.h"
+#include "attention/host_executor.h"
 #include "bindings.h"
 #include "decode_plan.h"
 #include "errors.h"
 #include "geometry.h"
-#include "host_attention.h"
-#include "host_executor.h"
-#include "views.h"
 
 #ifdef ONEBEAT_WITH_CUDA
-#include "cuda_attention.h"
+#include "attention/cuda_attention.h"
 #endif
 
 namespace nb = nanobind;
