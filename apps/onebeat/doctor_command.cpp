@@ -14,6 +14,7 @@
 #include "ops/cpu/isa.h"
 #include "output.h"
 #ifdef ONEBEAT_WITH_CUDA
+#include "device/cuda_capability.h"
 #include "device/cuda_device.h"
 #endif
 
@@ -47,10 +48,12 @@ GpuFinding find_gpu([[maybe_unused]] const NvidiaDriverFacts& driver) {
 #ifdef ONEBEAT_WITH_CUDA
   const Result<CudaDeviceFacts> facts = use_cuda_device(0);
   if (!facts.ok()) return {false, facts.status().message()};
-  return {true,
-          fmt::format("{}, compute capability {}.{}, {} multiprocessors, {:.1f} GB", facts->name,
-                      facts->compute_major, facts->compute_minor, facts->multiprocessors,
-                      static_cast<double>(facts->memory_bytes) / 1e9)};
+  const Status served = check_capability({facts->compute_major, facts->compute_minor});
+  if (!served.ok()) return {false, fmt::format("{}: {}", facts->name, served.message())};
+  return {true, fmt::format(
+                    "{}, compute capability {}.{} (built: {}), {} multiprocessors, {:.1f} GB",
+                    facts->name, facts->compute_major, facts->compute_minor, built_architectures(),
+                    facts->multiprocessors, static_cast<double>(facts->memory_bytes) / 1e9)};
 #else
   if (driver.version.empty()) return {false, "no NVIDIA driver, and this build has no CUDA code"};
   return {false, "this build has no CUDA code; `make build CUDA=ON` makes one that has"};

@@ -50,6 +50,21 @@ Result<KvPool> kv_pool_from(const onebeat_kv_pool& pool) {
   return kv;
 }
 
+Status check_pool(const KvPool& kv, const AttentionGeometry& geometry) {
+  if (kv.page_tokens == geometry.page_tokens && kv.num_kv_heads == geometry.num_kv_heads &&
+      kv.head_dim == geometry.head_dim && kv.head_dim_v == geometry.head_dim_v &&
+      kv.type == geometry.kv_type) {
+    return {};
+  }
+  return plan_mismatch(
+      "KV pool has pages of {} tokens, {} heads of {} and {}, element type {}; the geometry has "
+      "{}, "
+      "{} of {} and {}, type {}",
+      kv.page_tokens, kv.num_kv_heads, kv.head_dim, kv.head_dim_v, name_of(kv.type),
+      geometry.page_tokens, geometry.num_kv_heads, geometry.head_dim, geometry.head_dim_v,
+      name_of(geometry.kv_type));
+}
+
 PageMap page_map_from(const onebeat_page_map& pages) {
   return {pages.pages, pages.row_stride, pages.num_rows, pages.num_columns, pages.row_of};
 }

@@ -22,6 +22,8 @@ Result<HeadRows<T>> rows_from(const char* name, const onebeat_head_rows& rows, o
 }
 
 [[nodiscard]] Result<KvPool> kv_pool_from(const onebeat_kv_pool& pool);
+/// A pool to append to must be of the attention's geometry.
+[[nodiscard]] Status check_pool(const KvPool& kv, const AttentionGeometry& geometry);
 [[nodiscard]] PageMap page_map_from(const onebeat_page_map& pages);
 [[nodiscard]] LseRows lse_from(const onebeat_lse_rows& lse);
 [[nodiscard]] ScoreOptions score_from(const onebeat_attention_launch& launch);

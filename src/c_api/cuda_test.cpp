@@ -137,6 +137,41 @@ TEST_F(CCuda, ACapturedStepIsTwoKernelsAndMatchesTheOracleInEveryReplay) {
   }
 }
 
+TEST_F(CCuda, AppendsToTheCache) {
+  make(device_batch(KvType::kBF16));
+  ASSERT_FALSE(HasFatalFailure());
+  // Page 0 is nobody's: its third token gets the first row, nobody the second.
+  const std::vector<std::int32_t> slots = {2, -1};
+  const std::vector<std::uint16_t> rows(2 * 2 * 128, 0x3f00);  // [tokens, G, D] of 0.5
+  const auto device_slots =
+      value_of(DeviceBuffer<std::int32_t>::copy_of(std::span(slots), stream()));
+  auto device_rows = value_of(DeviceBuffer<std::uint16_t>::copy_of(std::span(rows), stream()));
+  onebeat_append_launch append = onebeat_append_launch_init();
+  append.k = append.v = onebeat_dense_rows(device_rows.data(), ONEBEAT_TYPE_BF16, 2, 2, 128);
+  append.slots = device_slots.data();
+  append.num_tokens = 2;
+  append.kv = launch_.kv;
+  append.faults = &device_->faults();
+  append.trace = &trace_;
+  ASSERT_EQ(onebeat_append_kv(attention_.get(), &append, stream(), &error_), ONEBEAT_OK)
+      << error_.message;
+  ASSERT_EQ(cudaStreamSynchronize(stream()), cudaSuccess);
+  for (const auto& [data, head_stride] :
+       {std::pair{append.kv.k, append.kv.k_head_stride}, {append.kv.v, append.kv.v_head_stride}}) {
+    for (const std::int64_t head : {0, 1}) {
+      std::vector<std::uint16_t> page(16 * 128);
+      ASSERT_EQ(cudaMemcpy(page.data(), static_cast<std::uint16_t*>(data) + head * head_stride,
+                           page.size() * 2, cudaMemcpyDefault),
+                cudaSuccess);
+      for (std::size_t i = 0; i < page.size(); ++i) {
+        ASSERT_EQ(page[i], i / 128 == 2 ? 0x3f00 : 0xffff) << "head " << head << ", " << i;
+      }
+    }
+  }
+  EXPECT_EQ(device_->faults(), 0u);
+  EXPECT_STREQ(records_[0].operation, "append_kv");
+}
+
 TEST_F(CCuda, RefusesByNameBeforeALaunch) {
   make(device_batch(KvType::kBF16));
   ASSERT_FALSE(HasFatalFailure());
@@ -163,7 +198,15 @@ TEST_F(CCuda, RefusesByNameBeforeALaunch) {
   plan_.stamp ^= 1;
 
   onebeat_append_launch append = onebeat_append_launch_init();
+  append.kv = launch_.kv;
+  append.k.type = append.v.type = ONEBEAT_TYPE_F32;
   expect_refusal(onebeat_append_kv(attention_.get(), &append, stream(), &error_),
+                 ONEBEAT_UNSUPPORTED, "k has element type 0");
+  append.kv.page_tokens = 8;
+  expect_refusal(onebeat_append_kv(attention_.get(), &append, stream(), &error_),
+                 ONEBEAT_PLAN_MISMATCH, "pages of 8");
+  onebeat_merge_launch merge = onebeat_merge_launch_init();
+  expect_refusal(onebeat_merge_states(attention_.get(), &merge, stream(), &error_),
                  ONEBEAT_UNSUPPORTED, "CUDA devices");
   onebeat_attention* none = nullptr;
   expect_refusal(onebeat_cuda_attention_create(0, &geometry_, "abacus", &none, &error_),

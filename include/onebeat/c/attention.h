@@ -266,7 +266,7 @@ onebeat_status onebeat_merge_states(const onebeat_attention* attention,
 typedef struct onebeat_append_launch {
   uint32_t size;
   int32_t layer;        /**< For traces; by default 0. */
-  onebeat_head_rows k;  /**< [tokens, G, D]; only read. */
+  onebeat_head_rows k;  /**< [tokens, G, D]; only read. F32 on a CPU, else BF16 or F16, as v. */
   onebeat_head_rows v;  /**< [tokens, G, Dv]; only read. */
   const int32_t* slots; /**< One for each token: page * P + offset, or -1: not stored. */
   int64_t num_tokens;
@@ -283,9 +283,9 @@ static inline onebeat_append_launch onebeat_append_launch_init(void) {
 
 /**
  * Stores K and V of num_tokens tokens, rounded to nearest even in the pool's type. No two tokens
- * may have one slot. Errors: PLAN_MISMATCH (a pool of another geometry), INVALID_ARGUMENT;
- * UNSUPPORTED on CUDA devices in this version; on a CPU OUT_OF_RANGE if slots outside the pool were
- * skipped.
+ * may have one slot. Errors: PLAN_MISMATCH (a pool of another geometry), INVALID_ARGUMENT,
+ * UNSUPPORTED (element types); nothing was written or enqueued then. On a CPU OUT_OF_RANGE if slots
+ * outside the pool were skipped.
  */
 onebeat_status onebeat_append_kv(const onebeat_attention* attention,
                                  const onebeat_append_launch* launch, void* stream,

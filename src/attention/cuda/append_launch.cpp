@@ -10,6 +10,7 @@
 #include "attention/launch_check.h"
 #include "base/error.h"
 #include "device/cuda_status.h"
+#include "device/profiler_range.h"
 #include "onebeat/attention_cuda.h"
 
 namespace onebeat {
@@ -105,6 +106,7 @@ cuda::AppendParams params_of(const CudaAppendLaunch& launch) {
 }  // namespace
 
 Status append_kv(const CudaAppendLaunch& launch, CUstream_st* stream) {
+  const ProfilerRange range("append_kv");
   ONEBEAT_RETURN_IF_ERROR(check_append(launch));
   if (launch.slots.empty()) return {};
   cuda::AppendParams params = params_of(launch);

@@ -76,7 +76,7 @@ class CpuAttention final : public AttentionExecutor {
     ONEBEAT_RETURN_IF_ERROR(check_array("slots", launch.slots, launch.num_tokens));
     checked.slots = {launch.slots, static_cast<std::size_t>(launch.num_tokens)};
     ONEBEAT_ASSIGN_OR_RETURN(checked.kv, kv_pool_from(launch.kv));
-    ONEBEAT_RETURN_IF_ERROR(check_pool(checked.kv));
+    ONEBEAT_RETURN_IF_ERROR(check_pool(checked.kv, geometry_));
     checked.variant = variant_;
     AttentionReport report;
     checked.report = &report;
@@ -90,20 +90,6 @@ class CpuAttention final : public AttentionExecutor {
  private:
   static Status busy() {
     return resource_exhausted("another call runs on this thread pool; it takes one at a time");
-  }
-
-  Status check_pool(const KvPool& kv) const {
-    if (kv.page_tokens == geometry_.page_tokens && kv.num_kv_heads == geometry_.num_kv_heads &&
-        kv.head_dim == geometry_.head_dim && kv.head_dim_v == geometry_.head_dim_v &&
-        kv.type == geometry_.kv_type) {
-      return {};
-    }
-    return plan_mismatch(
-        "KV pool has pages of {} tokens, {} heads of {} and {}, element type {}; the geometry has "
-        "{}, {} of {} and {}, type {}",
-        kv.page_tokens, kv.num_kv_heads, kv.head_dim, kv.head_dim_v, static_cast<int>(kv.type),
-        geometry_.page_tokens, geometry_.num_kv_heads, geometry_.head_dim, geometry_.head_dim_v,
-        static_cast<int>(geometry_.kv_type));
   }
 
   template <typename Body>

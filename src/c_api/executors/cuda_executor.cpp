@@ -122,9 +122,28 @@ class CudaAttention final : public AttentionExecutor {
                        ONEBEAT_ABI_VERSION);
   }
 
-  Status append(const onebeat_append_launch&, void*) override {
-    return unsupported("appending on CUDA devices is not part of this library (ABI {})",
-                       ONEBEAT_ABI_VERSION);
+  Status append(const onebeat_append_launch& launch, void* stream) override {
+    CudaAppendLaunch checked;
+    ONEBEAT_ASSIGN_OR_RETURN(checked.kv, kv_pool_from(launch.kv));
+    ONEBEAT_RETURN_IF_ERROR(check_pool(checked.kv, decode_.geometry()));
+    if (launch.k.type != ONEBEAT_TYPE_F16 && launch.k.type != ONEBEAT_TYPE_BF16) {
+      return unsupported("k has element type {}; appending on a device takes types {} and {}",
+                         launch.k.type, ONEBEAT_TYPE_F16, ONEBEAT_TYPE_BF16);
+    }
+    checked.input_type = static_cast<KvType>(launch.k.type);
+    ONEBEAT_ASSIGN_OR_RETURN(checked.k,
+                             rows_from<const std::uint16_t>("k", launch.k, launch.k.type));
+    ONEBEAT_ASSIGN_OR_RETURN(checked.v,
+                             rows_from<const std::uint16_t>("v", launch.v, launch.k.type));
+    ONEBEAT_RETURN_IF_ERROR(check_array("slots", launch.slots, launch.num_tokens));
+    checked.slots = {launch.slots, static_cast<std::size_t>(launch.num_tokens)};
+    checked.faults = launch.faults;
+    CurrentDevice current;
+    ONEBEAT_RETURN_IF_ERROR(current.enter(device_));
+    ONEBEAT_RETURN_IF_ERROR(append_kv(checked, static_cast<CUstream_st*>(stream)));
+    if (launch.num_tokens == 0) return {};
+    add_to_trace(launch.trace, {"append_kv", "append_kv", launch.layer, device_});
+    return {};
   }
 
  private:

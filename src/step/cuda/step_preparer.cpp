@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "base/error.h"
+#include "device/cuda_capability.h"
 #include "device/cuda_status.h"
+#include "device/profiler_range.h"
 #include "onebeat/step_cuda.h"
 #include "step/cuda/narrow_tables.h"
 #include "step/cuda/prepare_narrow.h"
@@ -196,15 +198,15 @@ cuda::PrepareParams prepare_params(const StepArguments& args, const StepPlanner&
 Result<CudaStepPreparer> CudaStepPreparer::create(const StepPlanner& planner) {
   int device = 0;
   int multiprocessors = 0;
-  int major = 0;
+  ONEBEAT_ASSIGN_OR_RETURN(const CudaCapability capability, current_capability());
+  ONEBEAT_RETURN_IF_ERROR(check_capability(capability));
+  if (capability.major < 9) {
+    return unsupported("compute capability {}.{}; prepare_step needs 9.0 or newer",
+                       capability.major, capability.minor);
+  }
   ONEBEAT_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
   ONEBEAT_RETURN_IF_CUDA_ERROR(
       cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-  ONEBEAT_RETURN_IF_CUDA_ERROR(
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  if (major < 9) {
-    return unsupported("compute capability {}.x; prepare_step needs 9.0 or newer", major);
-  }
   ONEBEAT_RETURN_IF_CUDA_ERROR(cuda::prepare_kernels_setup());
   CudaStepPreparer preparer;
   preparer.planner_ = &planner;
@@ -223,6 +225,7 @@ bool CudaStepPreparer::takes_narrow(const StepArguments& args) const {
 
 Status CudaStepPreparer::prepare(const StepArguments& args, const StepLaunch& launch,
                                  CUstream_st* stream) const {
+  const ProfilerRange range("prepare_step");
   ONEBEAT_RETURN_IF_ERROR(step::check_arguments(args, *planner_));
   cuda::PrepareParams params = prepare_params(args, *planner_);
   ONEBEAT_RETURN_IF_ERROR(check_uniform_query_tokens(args, params.source));

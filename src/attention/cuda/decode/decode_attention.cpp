@@ -14,7 +14,9 @@
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/launch_check.h"
 #include "base/error.h"
+#include "device/cuda_capability.h"
 #include "device/cuda_status.h"
+#include "device/profiler_range.h"
 #include "onebeat/attention_cuda.h"
 #include "plan/division.h"
 
@@ -71,10 +73,15 @@ constexpr std::int32_t most_rows_of_mma(std::int32_t head_dim) {
   return head_dim == 64 ? 16 : 8;
 }
 
-/// The fastest variant of a family ("mma", "wgmma"; empty: of all). Fewer passes over the cache are
-/// always faster.
+/// wgmma instructions exist on Hopper alone.
+bool runs_on(const CudaAttentionVariant& variant, CudaCapability device) {
+  return family_of(variant) != "wgmma" || device.major == 9;
+}
+
+/// The fastest variant of a family ("mma", "wgmma"; empty: of all) on a device. Fewer passes over
+/// the cache are always faster.
 const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
-                                            std::string_view family) {
+                                            std::string_view family, CudaCapability device) {
   const std::int32_t rows = heads_per_kv_head(geometry) * geometry.max_query_tokens;
   const std::string_view preferred = rows > most_rows_of_mma(geometry.head_dim) ? "wgmma" : "mma";
   const auto better = [&](const CudaAttentionVariant& one, const CudaAttentionVariant& other) {
@@ -86,7 +93,7 @@ const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
   };
   const CudaAttentionVariant* best = nullptr;
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
-    if (!serves(variant, geometry)) continue;
+    if (!serves(variant, geometry) || !runs_on(variant, device)) continue;
     if (!family.empty() && family_of(variant) != family) continue;
     if (best == nullptr || better(variant, *best)) best = &variant;
   }
@@ -94,8 +101,10 @@ const CudaAttentionVariant* default_variant(const AttentionGeometry& geometry,
 }
 
 Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geometry,
-                                                 std::string_view name) {
-  if (const CudaAttentionVariant* variant = default_variant(geometry, name)) return variant;
+                                                 std::string_view name, CudaCapability device) {
+  if (const CudaAttentionVariant* variant = default_variant(geometry, name, device)) {
+    return variant;
+  }
   if (name.empty()) return no_kernel_for(geometry.head_dim, geometry.kv_type);
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (variant.name != name) continue;
@@ -105,6 +114,10 @@ Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geomet
           "geometry has {}, {} and {}",
           name, variant.head_dim, name_of(variant.kv_type), variant.min_page_tokens,
           geometry.head_dim, name_of(geometry.kv_type), geometry.page_tokens);
+    }
+    if (!runs_on(variant, device)) {
+      return unsupported("decode kernel {} needs compute capability 9.0; the device has {}.{}",
+                         name, device.major, device.minor);
     }
     return &variant;
   }
@@ -300,12 +313,18 @@ Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry&
                                                         std::string_view variant) {
   ONEBEAT_RETURN_IF_ERROR(check_geometry(geometry));
   CudaDecodeAttention attention;
-  ONEBEAT_ASSIGN_OR_RETURN(attention.variant_, find_variant(geometry, variant));
+  // What is wrong with the geometry is said without a device too.
+  const Result<CudaCapability> device = current_capability();
+  ONEBEAT_ASSIGN_OR_RETURN(
+      attention.variant_,
+      find_variant(geometry, variant, device.ok() ? *device : CudaCapability{9, 0}));
   if (attention.variant_->tile_tokens != geometry.tile_tokens) {
     return plan_mismatch("decode kernel {} has tiles of {} tokens; the geometry has {}",
                          attention.variant_->name, attention.variant_->tile_tokens,
                          geometry.tile_tokens);
   }
+  ONEBEAT_RETURN_IF_ERROR(device.status());
+  ONEBEAT_RETURN_IF_ERROR(check_capability(*device));
   attention.geometry_ = geometry;
   attention.stamp_ = plan_stamp(geometry);
   ONEBEAT_RETURN_IF_CUDA_ERROR(cudaFuncSetAttribute(cuda::decode_function(*attention.variant_),
@@ -316,6 +335,7 @@ Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry&
 
 Status CudaDecodeAttention::launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
                                    const AttentionScratch& scratch, CUstream_st* stream) const {
+  const ProfilerRange range("decode_attention");
   ONEBEAT_RETURN_IF_ERROR(check_plan_of(plan, geometry_, stamp_));
   if (launch.inputs_version != 0 && launch.inputs_version != plan.version) {
     return plan_mismatch(
