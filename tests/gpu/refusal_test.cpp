@@ -429,7 +429,7 @@ TEST(CudaRefusals, GeometriesThatNoKernelServes) {
   refused([](AttentionGeometry& x) { x.kv_type = KvType::kF32; }, StatusCode::kUnsupported,
           AllOf(HasSubstr("fp32"), HasSubstr("none")));
   refused([](AttentionGeometry& x) { x.head_dim = x.head_dim_v = 80; }, StatusCode::kUnsupported,
-          AllOf(HasSubstr("80"), HasSubstr("64, 128")));
+          AllOf(HasSubstr("80"), HasSubstr("64, 96, 128, 192, 256")));
   refused([](AttentionGeometry& x) { x.head_dim_v = 128; }, StatusCode::kUnsupported,
           HasSubstr("64 and 128"));
   refused([](AttentionGeometry& x) { x.tile_tokens = 32; }, StatusCode::kPlanMismatch,

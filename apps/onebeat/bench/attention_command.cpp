@@ -242,11 +242,11 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
       ->check(CLI::IsMember({"auto", "runs", "nhd"}));
   add("--device", options->device, "cpu or cuda:N")->check(check_bench_device);
   command
-      ->add_option(
-          "--set", options->set,
-          "GPU: served (beside stored figures of other libraries; the default), irregular "
-          "shapes, verify (several query tokens) or rows (1 to 64 query rows of a KV head)")
-      ->check(CLI::IsMember({"served", "irregular", "verify", "rows"}));
+      ->add_option("--set", options->set,
+                   "GPU: served (beside stored figures of other libraries; the default), irregular "
+                   "shapes, verify (several query tokens), rows (1 to 64 query rows of a KV head) "
+                   "or heads (all head sizes on the same bytes)")
+      ->check(CLI::IsMember({"served", "irregular", "verify", "rows", "heads"}));
   command->add_flag("--prefill", options->prefill,
                     "GPU: attention of prompts; --lens are query tokens, all of them new");
   add("--prefix", options->prefix, "With --prefill: KV tokens of each request before its prompt")

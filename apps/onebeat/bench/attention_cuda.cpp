@@ -274,6 +274,7 @@ std::vector<DecodeShape> shapes_of(const Options& options) {
   if (options.set == "irregular") return irregular_decode_shapes();
   if (options.set == "verify") return verify_decode_shapes();
   if (options.set == "rows") return query_row_shapes();
+  if (options.set == "heads") return head_size_shapes();
   return {{fmt::format("{}/{}/{}", options.heads, options.kv_heads, options.head_dim), "lens", "",
            options.heads, options.kv_heads, options.head_dim, options.page, options.lens, 0,
            options.query_tokens}};

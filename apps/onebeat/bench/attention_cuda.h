@@ -14,8 +14,9 @@ namespace onebeat::cli {
 struct CudaAttentionBenchOptions {
   int device = 0;
   /// "served": shapes with stored figures of other libraries; "irregular": others; "verify":
-  /// several query tokens a request; "rows": from 1 to 64 query rows; "lens": the one of the five
-  /// numbers below.
+  /// several query tokens a request; "rows": from 1 to 64 query rows; "heads": every head
+  /// size on the same bytes; "lens": the one of the numbers
+  /// below.
   std::string set = "served";
   std::vector<std::int32_t> lens;
   KvType kv_type = KvType::kBF16;

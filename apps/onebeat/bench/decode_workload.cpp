@@ -153,6 +153,34 @@ std::vector<DecodeShape> query_row_shapes() {
   return shapes;
 }
 
+std::vector<DecodeShape> head_size_shapes() {
+  struct Batch {
+    std::int32_t requests, len;
+  };
+  std::vector<DecodeShape> shapes;
+  for (const HeadCounts heads : {HeadCounts{4, 1}, HeadCounts{16, 8}, HeadCounts{32, 8}}) {
+    for (const std::int32_t page : {1, 64}) {
+      for (const Batch b : {Batch{1, 8192}, Batch{8, 2048}, Batch{32, 8192}}) {
+        for (const std::int32_t head_dim : {64, 96, 128, 192, 256}) {
+          const std::int32_t len = (b.len * 128 + head_dim / 2) / head_dim;
+          DecodeShape shape{fmt::format("{}/{}/{}", heads.num_heads, heads.num_kv_heads, head_dim),
+                            fmt::format("{} x {}", b.requests, len),
+                            "",
+                            heads.num_heads,
+                            heads.num_kv_heads,
+                            head_dim,
+                            page,
+                            {},
+                            0};
+          shape.lens.assign(static_cast<std::size_t>(b.requests), len);
+          shapes.push_back(std::move(shape));
+        }
+      }
+    }
+  }
+  return shapes;
+}
+
 std::int64_t DecodeShape::tokens() const {
   return std::accumulate(lens.begin(), lens.end(), std::int64_t{0});
 }

@@ -42,6 +42,10 @@ struct DecodeShape {
 /// lengths of all kinds: where one family of kernels overtakes the other.
 [[nodiscard]] std::vector<DecodeShape> query_row_shapes();
 
+/// Every head size that there are kernels for, on the same bytes: lengths are such that heads of
+/// 128 have round ones.
+[[nodiscard]] std::vector<DecodeShape> head_size_shapes();
+
 /// Memory that one shape after another uses: as many layers' K and V as fit, so that the L2 holds
 /// none of what a launch reads.
 class DecodeMemory {

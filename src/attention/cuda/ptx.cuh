@@ -47,6 +47,15 @@ __device__ __forceinline__ void copy_async_16(std::uint32_t destination, const v
       : "memory");
 }
 
+/// The same; brings the whole line of 128 bytes into L2.
+__device__ __forceinline__ void copy_async_16_line(std::uint32_t destination, const void* source,
+                                                   std::uint32_t bytes, std::uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
+                   destination),
+               "l"(source), "r"(bytes), "l"(policy)
+               : "memory");
+}
+
 /// The same, always 16 bytes.
 __device__ __forceinline__ void copy_async_16(std::uint32_t destination, const void* source,
                                               std::uint64_t policy) {
@@ -203,6 +212,15 @@ __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
 template <int kThreads>
 __device__ __forceinline__ void barrier_sync() {
   asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+}
+
+/// A barrier of two warps: of those that call it with the same `pair`, 0 or 1.
+__device__ __forceinline__ void pair_sync(int pair) {
+  if (pair == 0) {
+    asm volatile("bar.sync 2, 64;" ::: "memory");
+  } else {
+    asm volatile("bar.sync 3, 64;" ::: "memory");
+  }
 }
 
 __device__ __forceinline__ void mbarrier_init(std::uint32_t barrier, std::uint32_t arrivals) {

@@ -48,7 +48,7 @@ TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
   g.num_kv_heads = batch.kv_heads;
   g.head_dim = g.head_dim_v = batch.head_dim;
   g.page_tokens = 16;
-  g.tile_tokens = batch.head_dim == 64 ? 128 : 64;
+  g.tile_tokens = value_of(cuda_attention_tuning(batch.head_dim, KvType::kBF16, 132)).tile_tokens;
   g.workers = batch.workers;
   g.kv_type = KvType::kBF16;
   PoisonedBatch host({.geometry = g, .lens = batch.lens});
@@ -103,7 +103,10 @@ INSTANTIATE_TEST_SUITE_P(
                       SplitHeavyBatch{
                           "TwoLevelsBesideShortOnes", 8, 1, 64, 200, {20000, 100, 3000, 1}, 2},
                       SplitHeavyBatch{"TwoSegmentsAWorker", 28, 4, 128, 57, {350, 700, 523}, 12},
-                      SplitHeavyBatch{"HeadsOf64", 12, 4, 64, 64, {1500, 2200, 130}, 8}),
+                      SplitHeavyBatch{"HeadsOf64", 12, 4, 64, 64, {1500, 2200, 130}, 8},
+                      SplitHeavyBatch{"HeadsOf256", 12, 4, 256, 64, {700, 1100, 65}, 8},
+                      SplitHeavyBatch{"TwoLevelsOfHeadsOf256", 3, 1, 256, 100, {5000, 90}, 1},
+                      SplitHeavyBatch{"TwoLevelsOfHeadsOf96", 14, 2, 96, 150, {6000, 5000}, 2}),
     name_of);
 
 }  // namespace

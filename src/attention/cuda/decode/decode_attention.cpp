@@ -29,9 +29,10 @@ constexpr std::uint32_t kFlatMergeLimit = 24;
 /// A segment costs as much as a tile: what warps and CTAs do once a segment, in 1/256 tile.
 constexpr std::uint32_t kSegmentOverhead = 256;
 
-/// Fewer tokens than this are not worth a worker of their own: its partial result must be merged.
-/// Between 160 and 256 batches whose requests are of even length gain nothing and others lose much.
-constexpr std::uint32_t kLeastWorkerTokens = 128;
+/// Fewer tiles than this, a segment's overhead among them, are not worth a worker of their own: its
+/// partial result must be merged. With 2 1/2 to 4 batches whose requests are of even length gain
+/// nothing and others lose much.
+constexpr std::uint32_t kLeastWorkerCost = 2 * 256;
 
 /// Workers for each multiprocessor: two CTAs, so that one loads while the other merges or ends.
 /// Slightly fewer than fit, for then powers of two of requests and heads divide among them without
@@ -302,8 +303,7 @@ Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim, KvType 
     tuning.workers = workers_of(multiprocessors);
     tuning.cost.segment_overhead = kSegmentOverhead;
     tuning.cost.min_tiles = 1;
-    tuning.cost.min_worker_cost =
-        kLeastWorkerTokens * 256 / static_cast<std::uint32_t>(variant.tile_tokens);
+    tuning.cost.min_worker_cost = kLeastWorkerCost;
     return tuning;
   }
   return no_kernel_for(head_dim, kv_type);

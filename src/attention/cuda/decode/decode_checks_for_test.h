@@ -53,6 +53,10 @@ inline AttentionGeometry decode_geometry(std::int32_t heads, std::int32_t kv_hea
   return decode_geometry(heads, kv_heads, kind.dim, page_tokens, workers, kind.type);
 }
 
+inline std::string test_name_of(const ::testing::TestParamInfo<HeadKind>& info) {
+  return (info.param.type == KvType::kF16 ? "F16Of" : "Bf16Of") + std::to_string(info.param.dim);
+}
+
 /// Tests skip visibly without a Hopper GPU.
 class DecodeChecks : public ::testing::Test {
  protected:

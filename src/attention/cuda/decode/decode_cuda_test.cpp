@@ -18,6 +18,11 @@ class CudaDecodeTest : public DecodeChecks {
   }
 };
 
+/// Every head size and type.
+class CudaDecodeOfHeads : public CudaDecodeTest, public ::testing::WithParamInterface<HeadKind> {};
+INSTANTIATE_TEST_SUITE_P(Heads, CudaDecodeOfHeads, ::testing::ValuesIn(served_heads()),
+                         test_name_of);
+
 std::vector<std::int32_t> edge_lengths(std::int32_t page, std::int32_t tile) {
   return {0,        1,        std::max(page - 1, 1), page, page + 1, tile - 1, tile,
           tile + 1, 2 * tile, 3 * tile + 5,          0,    299};
@@ -34,40 +39,40 @@ TEST(CudaAttentionVariants, AreNamedOnceAndFitTwiceIntoAMultiprocessor) {
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
 }
 
-TEST_F(CudaDecodeTest, EdgeLengthsOfPagesAndTiles) {
-  for (const HeadKind kind : served_heads()) {
-    for (const std::int32_t page : {1, 2, 16, 64, 128}) {
-      for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
-        const AttentionGeometry g = decode_geometry(8, 2, kind, page);
-        check({.geometry = g,
-               .lens = edge_lengths(page, g.tile_tokens),
-               .layout = layout,
-               .direct = layout == KvLayout::kNhd});
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-}
-
-TEST_F(CudaDecodeTest, SanitizerHeadCountsFromOneQueryRowToManyTiles) {
-  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
-           {3, 3}, {7, 1}, {8, 1}, {9, 1}, {16, 1}, {34, 2}, {71, 1}}) {
-    for (const HeadKind kind : served_heads()) {
-      check({.geometry = decode_geometry(heads, kv_heads, kind, 16), .lens = {200, 33}});
+TEST_P(CudaDecodeOfHeads, EdgeLengthsOfPagesAndTiles) {
+  const HeadKind kind = GetParam();
+  for (const std::int32_t page : {1, 2, 16, 64, 128}) {
+    for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
+      const AttentionGeometry g = decode_geometry(8, 2, kind, page);
+      check({.geometry = g,
+             .lens = edge_lengths(page, g.tile_tokens),
+             .layout = layout,
+             .direct = layout == KvLayout::kNhd});
       if (HasFatalFailure()) return;
     }
   }
 }
 
-TEST_F(CudaDecodeTest, LongRequestsSplitOverAllWorkers) {
-  for (const HeadKind kind : served_heads()) {
-    check({.geometry = decode_geometry(4, 1, kind, 64), .lens = {4097}});
+TEST_P(CudaDecodeOfHeads, SanitizerFewAndManyQueryRowsWithAnyPages) {
+  for (const std::int32_t page : {1, 16}) {
+    check({.geometry = decode_geometry(3, 3, GetParam(), page), .lens = {200, 33}});
+    check({.geometry = decode_geometry(17, 1, GetParam(), page), .lens = {200, 33}});
     if (HasFatalFailure()) return;
   }
-  for (const std::int32_t dim : {64, 128}) {
-    check({.geometry = decode_geometry(2, 1, dim, 64, 264), .lens = {131072, 5}});
+}
+
+TEST_P(CudaDecodeOfHeads, HeadCountsFromOneQueryRowToManyTiles) {
+  for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{
+           {3, 3}, {7, 1}, {8, 1}, {9, 1}, {16, 1}, {34, 2}, {71, 1}}) {
+    check({.geometry = decode_geometry(heads, kv_heads, GetParam(), 16), .lens = {200, 33}});
     if (HasFatalFailure()) return;
   }
+}
+
+TEST_P(CudaDecodeOfHeads, LongRequestsSplitOverAllWorkers) {
+  check({.geometry = decode_geometry(4, 1, GetParam(), 64), .lens = {4097}});
+  if (HasFatalFailure()) return;
+  check({.geometry = decode_geometry(2, 1, GetParam(), 64, 264), .lens = {40000, 5}});
 }
 
 TEST_F(CudaDecodeTest, AnyNumberOfWorkersGivesTheSame) {
@@ -77,34 +82,31 @@ TEST_F(CudaDecodeTest, AnyNumberOfWorkersGivesTheSame) {
   }
 }
 
-TEST_F(CudaDecodeTest, SanitizerWindowsChunksCapsSinksAndSeveralQueryTokens) {
-  for (const HeadKind kind : served_heads()) {
-    AttentionGeometry g = decode_geometry(8, 2, kind, 16);
-    g.window_left = 100;
-    check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
-    g.max_query_tokens = 8;
-    check({.geometry = g, .lens = {50, 8, 1000}, .query_tokens = {3, 8, 8}, .padded_rows = true});
-    g.window_left = -1;
-    g.chunk_tokens = 96;
-    check({.geometry = g, .lens = {50, 97, 1000}, .query_tokens = {0, 5, 8}, .sinks = true});
-    g.causal = false;
-    check({.geometry = g, .lens = {50, 97, 1000}});
-    if (HasFatalFailure()) return;
-  }
+TEST_P(CudaDecodeOfHeads, SanitizerWindowsChunksCapsSinksAndSeveralQueryTokens) {
+  const HeadKind kind = GetParam();
+  AttentionGeometry g = decode_geometry(8, 2, kind, 16);
+  g.window_left = 100;
+  check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
+  g.max_query_tokens = 8;
+  check({.geometry = g, .lens = {50, 8, 1000}, .query_tokens = {3, 8, 8}, .padded_rows = true});
+  g.window_left = -1;
+  g.chunk_tokens = 96;
+  check({.geometry = g, .lens = {50, 97, 1000}, .query_tokens = {0, 5, 8}, .sinks = true});
+  g.causal = false;
+  check({.geometry = g, .lens = {50, 97, 1000}});
+  if (HasFatalFailure()) return;
 }
 
-TEST_F(CudaDecodeTest, RandomBatches) {
-  for (unsigned seed = 1; seed <= 60; ++seed) {
+TEST_P(CudaDecodeOfHeads, RandomBatches) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
     const auto below = [&](std::int32_t n) {
       return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
     };
     const std::int32_t kv_heads = 1 << below(3);
-    const std::vector<HeadKind> kinds = served_heads();
-    const HeadKind kind = kinds[random() % kinds.size()];
-    AttentionGeometry g =
-        decode_geometry(kv_heads * (1 + below(12)), kv_heads, kind, 1 << below(8), 1 + below(400));
+    AttentionGeometry g = decode_geometry(kv_heads * (1 + below(12)), kv_heads, GetParam(),
+                                          1 << below(8), 1 + below(400));
     g.max_query_tokens = 1 + below(16);
     if (below(3) == 0) g.window_left = below(300);
     if (below(4) == 0) g.chunk_tokens = 1 + below(500);

@@ -17,28 +17,53 @@ inline constexpr std::uint32_t kFaultBitPageId = 1u << 0;
 inline constexpr std::uint32_t kFaultBitPageRow = 1u << 1;
 inline constexpr std::uint32_t kFaultBitPlan = 1u << 3;
 
+/// How a warp copies rows of kRowBytes: 16 bytes a thread, a block of columns of several rows at a
+/// time.
+template <int kRowBytes>
+struct RowCopy {
+  /// Of a block: the largest power of two that divides those of a row.
+  static constexpr int kSegments = kRowBytes / 16 % 32 == 0   ? 32
+                                   : kRowBytes / 16 % 16 == 0 ? 16
+                                   : kRowBytes / 16 % 8 == 0  ? 8
+                                                              : 4;
+  static constexpr int kBlocks = kRowBytes / 16 / kSegments;
+  static constexpr int kRows = 32 / kSegments;
+  static_assert(kSegments * kBlocks * 16 == kRowBytes);
+};
+
+/// How a warp asks for the rows of a granule.
+enum class RowFetch {
+  kBlocks,      ///< Blocks of columns (RowCopy).
+  kWholeLines,  ///< Rows of one and a half lines: the whole line, then the half.
+  kLinesToL2,   ///< As kBlocks, and bring all of each line into L2: another warp wants the rest.
+};
+
 /// A granule of K or V in shared memory, what a warp loads and multiplies at a time: kTokens_ rows
 /// of D elements of kElementBytes_, 16-byte segments permuted within a row so that copies and reads
-/// are free of bank conflicts.
-template <int D, int kTokens_, int kElementBytes_>
+/// are free of bank conflicts. Rows are an odd or an even multiple of 64 bytes.
+template <int D, int kTokens_, int kElementBytes_, RowFetch kFetch_ = RowFetch::kBlocks>
 struct Granule {
+  static constexpr RowFetch kFetch = kFetch_;
   static constexpr int kElementBytes = kElementBytes_;
   static constexpr int kTokens = kTokens_;
   static constexpr int kRowBytes = D * kElementBytes;
   static constexpr int kBytes = kTokens * kRowBytes;
-  static constexpr int kSegments = kRowBytes / 16;
-  static constexpr int kRowsPerCopy = 32 / kSegments;
-  static constexpr int kCopies = kTokens / kRowsPerCopy;
-
   static constexpr int kRowPitch = kRowBytes;
+  static_assert(kRowBytes % 64 == 0);
+  /// Neighbouring rows lie 4 segments apart in the banks as it is.
+  static constexpr bool kAlternate = kRowBytes % 128 != 0;
 
-  /// K is read 8 threads at a time: 2 tokens by 4 segments. With 4 segments a row all is well.
+  /// K is read 8 threads at a time: 2 tokens by 4 segments.
   __host__ __device__ static constexpr int k_swizzle(int row) {
-    return kSegments == 4 ? 0 : (row & 1) << 2;
+    return kAlternate ? 0 : (row & 1) << 2;
   }
   /// V is read as 8x8 matrices: 8 tokens by 1 segment.
   __host__ __device__ static constexpr int v_swizzle(int row) {
-    return kSegments == 4 ? row >> 1 & 3 : row & 7;
+    return kAlternate ? row >> 1 & 3 : row & 7;
+  }
+  /// Where copying threads' segments go in the next block of columns.
+  __device__ __forceinline__ static std::uint32_t block(std::uint32_t place, int index) {
+    return place + index * RowCopy<kRowBytes>::kSegments * 16;
   }
   /// Where a segment of a row lies.
   __device__ __forceinline__ static std::uint32_t place(int row, int segment, int swizzle) {
@@ -51,16 +76,22 @@ struct Granule {
 /// rows of a granule lie anywhere.
 template <typename G, int kTileShift, int kRows, bool kSmallPages>
 class KvStream {
+  using Copy = RowCopy<G::kRowBytes>;
   static constexpr int kTokens = G::kTokens;
-  static constexpr int kAhead = 3;  ///< Granules whose page ids are under way.
+  static constexpr int kCopies = kTokens / Copy::kRows;  ///< Of a block of columns.
+  static constexpr int kAhead = 3;                       ///< Granules whose page ids are under way.
 
  public:
-  __device__ __forceinline__ KvStream(const DecodeParams& p, const Share& share, int warp, int lane)
+  /// `warp` is the number of this warp's granule in a tile; its rows begin `first_byte` behind
+  /// those of a head.
+  __device__ __forceinline__ KvStream(const DecodeParams& p, const Share& share, int warp, int lane,
+                                      int first_byte = 0)
       : p_(p),
         share_(share),
         policy_(p.kv_is_shared != 0 ? ptx::evict_normal_policy() : ptx::evict_first_policy()),
         warp_(warp),
-        lane_(lane) {
+        lane_(lane),
+        first_byte_(first_byte) {
     walk_.begin(p, share);
     open_ = true;
     enter_request();
@@ -89,10 +120,12 @@ class KvStream {
 
   /// Brings the granule into L2 without taking its values.
   __device__ __forceinline__ void prefetch() {
-    constexpr int kLines = (G::kRowBytes + 127) / 128;
+    constexpr int kLineBytes = G::kRowBytes % 128 == 0 ? 128 : 64;
+    constexpr int kLines = G::kRowBytes / kLineBytes;
+    constexpr int kItems = kTokens * 2 * kLines;
     const std::uint32_t page = clamped_page();
 #pragma unroll
-    for (int i = 0; i < kTokens * 2 * kLines / 32; ++i) {
+    for (int i = 0; i < (kItems + 31) / 32; ++i) {
       const int item = i * 32 + lane_;
       const int row = item / (2 * kLines);
       const bool is_v = (item / kLines) % 2 != 0;
@@ -102,7 +135,8 @@ class KvStream {
                                      std::uint64_t{in_page} * p_.v_token_bytes
                                : k_head_ + std::uint64_t{row_page} * p_.k_page_bytes +
                                      std::uint64_t{in_page} * p_.k_token_bytes;
-      if (in_range(token_ + row)) ptx::prefetch_l2(place + item % kLines * 128);
+      if ((kItems % 32 == 0 || item < kItems) && in_range(token_ + row))
+        ptx::prefetch_l2(place + item % kLines * kLineBytes);
     }
   }
 
@@ -145,8 +179,10 @@ class KvStream {
   }
 
   __device__ __forceinline__ void enter_unit() {
-    k_head_ = static_cast<const char*>(p_.k) + walk_.kv_head * p_.k_head_stride * G::kElementBytes;
-    v_head_ = static_cast<const char*>(p_.v) + walk_.kv_head * p_.v_head_stride * G::kElementBytes;
+    k_head_ = static_cast<const char*>(p_.k) + walk_.kv_head * p_.k_head_stride * G::kElementBytes +
+              first_byte_;
+    v_head_ = static_cast<const char*>(p_.v) + walk_.kv_head * p_.v_head_stride * G::kElementBytes +
+              first_byte_;
     pass_ = 0;
     restart_unit();
   }
@@ -196,12 +232,52 @@ class KvStream {
     return page_ids_[0];
   }
 
+  __device__ __forceinline__ static void fetch(std::uint32_t destination, const void* source,
+                                               std::uint32_t bytes, std::uint64_t policy) {
+    if constexpr (G::kFetch == RowFetch::kLinesToL2) {
+      ptx::copy_async_16_line(destination, source, bytes, policy);
+    } else {
+      ptx::copy_async_16(destination, source, bytes, policy);
+    }
+  }
+
+  /// copy() of rows of 192 bytes: whole lines by 8 threads each, then the half lines that a row
+  /// begins or ends with by 4 threads each. A line that is asked for in two halves costs more.
+  template <bool kIsK>
+  __device__ __forceinline__ void copy_lines(std::uint32_t destination, const char* head,
+                                             std::uint32_t page_bytes, std::uint32_t token_bytes) {
+    const std::uint32_t page = clamped_page();
+    const bool inside = token_ >= walk_.first && token_ + kTokens <= walk_.len;
+    const auto copy_part = [&](int row, bool whole) {
+      const std::uint32_t row_page = kSmallPages ? __shfl_sync(~0u, page, row) : page;
+      const std::uint32_t in_page =
+          kSmallPages ? (token_ + row) & p_.page_mask : (token_ & p_.page_mask) + row;
+      const char* from =
+          head + std::uint64_t{row_page} * page_bytes + std::uint64_t{in_page} * token_bytes;
+      const int half = static_cast<int>(reinterpret_cast<std::uintptr_t>(from) >> 6 & 1);
+      const int segment = whole ? half * 4 + lane_ % 8 : (1 - half) * 8 + lane_ % 4;
+      const std::uint32_t place =
+          destination + G::place(row, segment, kIsK ? G::k_swizzle(row) : G::v_swizzle(row));
+      const std::uint32_t bytes = inside || in_range(token_ + row) ? 16u : 0u;
+      ptx::copy_async_16(place, from + segment * 16, bytes, policy_);
+    };
+#pragma unroll
+    for (int i = 0; i < kTokens / 4; ++i) copy_part(i * 4 + lane_ / 8, true);
+#pragma unroll
+    for (int i = 0; i < kTokens / 8; ++i) copy_part(i * 8 + lane_ / 4, false);
+  }
+
   /// Rows outside the request's tokens become zeros and are not read.
   template <bool kIsK>
   __device__ __forceinline__ void copy(std::uint32_t destination, const char* head,
                                        std::uint32_t page_bytes, std::uint32_t token_bytes) {
-    const int segment = lane_ % G::kSegments;
-    const int first_row = lane_ / G::kSegments;
+    if constexpr (G::kFetch == RowFetch::kWholeLines) {
+      static_assert(G::kRowBytes == 192);
+      copy_lines<kIsK>(destination, head, page_bytes, token_bytes);
+      return;
+    }
+    const int segment = lane_ % Copy::kSegments;
+    const int first_row = lane_ / Copy::kSegments;
     const int swizzle = kIsK ? G::k_swizzle(first_row) : G::v_swizzle(first_row);
     const std::uint32_t place = destination + G::place(first_row, segment, swizzle);
     const char* source = head + segment * 16;
@@ -210,40 +286,53 @@ class KvStream {
     if constexpr (!kSmallPages) {
       const std::uint32_t in_page = (token_ & p_.page_mask) + first_row;
       source += std::uint64_t{page} * page_bytes + std::uint64_t{in_page} * token_bytes;
-      const std::uint32_t step = G::kRowsPerCopy * token_bytes;
+      const std::uint32_t step = Copy::kRows * token_bytes;
       if (inside) {
 #pragma unroll
-        for (int i = 0; i < G::kCopies; ++i)
-          ptx::copy_async_16(moved<kIsK>(place, i), source + std::uint64_t{step} * i, policy_);
+        for (int i = 0; i < kCopies; ++i)
+#pragma unroll
+          for (int b = 0; b < Copy::kBlocks; ++b)
+            if constexpr (G::kFetch == RowFetch::kLinesToL2) {
+              fetch(moved<kIsK>(place, i, b), source + std::uint64_t{step} * i + b * kBlockBytes,
+                    16, policy_);
+            } else {
+              ptx::copy_async_16(moved<kIsK>(place, i, b),
+                                 source + std::uint64_t{step} * i + b * kBlockBytes, policy_);
+            }
       } else {
 #pragma unroll
-        for (int i = 0; i < G::kCopies; ++i)
-          ptx::copy_async_16(moved<kIsK>(place, i), source + std::uint64_t{step} * i,
-                             in_range(token_ + first_row + i * G::kRowsPerCopy) ? 16u : 0u,
-                             policy_);
+        for (int i = 0; i < kCopies; ++i)
+#pragma unroll
+          for (int b = 0; b < Copy::kBlocks; ++b)
+            fetch(moved<kIsK>(place, i, b), source + std::uint64_t{step} * i + b * kBlockBytes,
+                  in_range(token_ + first_row + i * Copy::kRows) ? 16u : 0u, policy_);
       }
     } else {
       const std::uint32_t mask = p_.page_mask;
 #pragma unroll
-      for (int i = 0; i < G::kCopies; ++i) {
-        const int row = first_row + i * G::kRowsPerCopy;
+      for (int i = 0; i < kCopies; ++i) {
+        const int row = first_row + i * Copy::kRows;
         const std::uint32_t row_page = __shfl_sync(~0u, page, row);
         const std::uint32_t in_page = (token_ + row) & mask;
         const char* from =
             source + std::uint64_t{row_page} * page_bytes + std::uint64_t{in_page} * token_bytes;
-        ptx::copy_async_16(moved<kIsK>(place, i), from, inside || in_range(token_ + row) ? 16u : 0u,
-                           policy_);
+#pragma unroll
+        for (int b = 0; b < Copy::kBlocks; ++b)
+          fetch(moved<kIsK>(place, i, b), from + b * kBlockBytes,
+                inside || in_range(token_ + row) ? 16u : 0u, policy_);
       }
     }
   }
 
-  /// Where copy `i` goes if copy 0 goes to `place`: further down, its segments permuted by its own
-  /// row.
+  static constexpr int kBlockBytes = Copy::kSegments * 16;
+
+  /// Where copy `i` of block `b` goes if the first one goes to `place`: further down, its segments
+  /// permuted by its own row.
   template <bool kIsK>
-  __device__ __forceinline__ static std::uint32_t moved(std::uint32_t place, int i) {
-    const int row = i * G::kRowsPerCopy;
+  __device__ __forceinline__ static std::uint32_t moved(std::uint32_t place, int i, int b) {
+    const int row = i * Copy::kRows;
     const int swizzle = kIsK ? G::k_swizzle(row) : G::v_swizzle(row);
-    return (place ^ (swizzle << 4)) + row * G::kRowPitch;
+    return G::block(place ^ (swizzle << 4), b) + row * G::kRowPitch;
   }
 
   const DecodeParams& p_;
@@ -257,7 +346,7 @@ class KvStream {
   std::uint32_t token_ = 0;              // first of the granule to load next
   std::uint32_t page_ids_[kAhead] = {};  // raw; of that granule and the ones behind it
   std::uint32_t faults_ = 0;
-  int warp_, lane_;
+  int warp_, lane_, first_byte_;
   bool open_ = false;
 };
 

@@ -205,6 +205,44 @@ __device__ __forceinline__ std::uint32_t merge_group(std::uint32_t partials) {
   return 1u << ((33 - __clz(partials - 1)) / 2);
 }
 
+/// The first kThreads threads of the CTA: `members` partial results from `first` on become one, in
+/// the place of the first. For rows that are not one warp's: a row's maximum and sum are one
+/// element of scratch, so whole rows are merged at a time, and all their threads have read before
+/// one of them writes.
+template <int D, int kThreads>
+__device__ __forceinline__ void merge_members(const Scratch<D>& scratch, std::uint32_t owner,
+                                              std::uint32_t first, std::uint32_t members,
+                                              std::uint32_t items) {
+  constexpr std::uint32_t kRound = kThreads / (D / 4) * (D / 4);
+  constexpr int kMost = D > 128 ? 2 : 1;  // items that a thread has loads of in flight
+  const std::uint32_t slot = slot_of(owner, first);
+  const auto merge_round = [&](auto& a, std::uint32_t base) {
+    constexpr int kItems = sizeof(a) / sizeof(a[0]);
+    std::uint32_t item[kItems];
+    bool live[kItems];
+#pragma unroll
+    for (int k = 0; k < kItems; ++k) {
+      item[k] = base + k * kRound + threadIdx.x;
+      live[k] = item[k] < items && (kRound == kThreads || threadIdx.x < kRound);
+      if (kItems > 1 && !live[k]) item[k] = 0;
+    }
+    merge_items<D, kItems>(scratch, owner, first, 1, live[0] ? members : 0, item, a);
+    ptx::barrier_sync<kThreads>();
+#pragma unroll
+    for (int k = 0; k < kItems; ++k)
+      if (live[k]) scratch.write(slot, item[k] / (D / 4), item[k] % (D / 4) * 4, a[k]);
+  };
+  for (std::uint32_t base = 0; base < items; base += kMost * kRound) {
+    if (kMost == 1 || base + kRound >= items) {
+      Accumulator a[1];
+      merge_round(a, base);
+    } else {
+      Accumulator a[kMost];
+      merge_round(a, base);
+    }
+  }
+}
+
 /// The first kThreads threads of the CTA, after partial result `index` of `partials` was written:
 /// merges what became complete. S: the variant's shape. Counters: 2W of groups, named by the slot
 /// of their first member, then W of units, named by their owner.
@@ -228,13 +266,17 @@ __device__ __forceinline__ void arrive_and_merge(const DecodeParams& p, const Wa
     const std::uint32_t slot = slot_of(owner, first);
     if (members > 1) {
       if (!arrive_last<kThreads>(p.counters + slot, members, flag)) return;
-      for (std::uint32_t base = 0; base < items; base += kThreads) {
-        const std::uint32_t item[1] = {base + threadIdx.x};
-        const std::uint32_t live = item[0] < items ? members : 0;
-        Accumulator a[1];
-        merge_items<D, 1>(scratch, owner, first, 1, live, item, a);
-        __syncwarp();  // all threads of a row, one warp, have read what one of them replaces
-        if (live != 0) scratch.write(slot, item[0] / (D / 4), item[0] % (D / 4) * 4, a[0]);
+      if constexpr (32 % (D / 4) == 0) {
+        for (std::uint32_t base = 0; base < items; base += kThreads) {
+          const std::uint32_t item[1] = {base + threadIdx.x};
+          const std::uint32_t live = item[0] < items ? members : 0;
+          Accumulator a[1];
+          merge_items<D, 1>(scratch, owner, first, 1, live, item, a);
+          __syncwarp();  // all threads of a row, one warp, have read what one of them replaces
+          if (live != 0) scratch.write(slot, item[0] / (D / 4), item[0] % (D / 4) * 4, a[0]);
+        }
+      } else {
+        merge_members<D, kThreads>(scratch, owner, first, members, items);
       }
       Pause::at(2 * slot + 1);
     }

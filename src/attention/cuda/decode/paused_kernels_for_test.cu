@@ -30,22 +30,25 @@ struct RandomPause {
   }
 };
 
-template <int D, int kTokens>
-struct PausedMma : cuda::MmaShape<cuda::Bf16, D, kTokens, 4, 3, 8, true> {
+template <int D, int kTokens, int kParts = 1>
+struct PausedMma : cuda::MmaShape<cuda::Bf16, D, kTokens, 4, 3, 8, true, kParts> {
   using Pause = RandomPause;
 };
 
-template <int D, int kTileTokens>
-struct PausedWgmma : cuda::WgmmaShape<cuda::Bf16, D, kTileTokens, 3, true> {
+template <int D, int kTileTokens, int kStages = 3>
+struct PausedWgmma : cuda::WgmmaShape<cuda::Bf16, D, kTileTokens, kStages, true> {
   using Pause = RandomPause;
 };
 
 }  // namespace
 
 std::span<const cuda::DecodeKernel> paused_kernels() {
-  static const std::array<cuda::DecodeKernel, 4> all = {
+  static const std::array<cuda::DecodeKernel, 7> all = {
       cuda::mma_kernel<PausedMma<128, 16>>("mma_d128"),
       cuda::mma_kernel<PausedMma<64, 32>>("mma_d64"),
+      cuda::mma_kernel<PausedMma<96, 16>>("mma_d96"),
+      cuda::mma_kernel<PausedMma<256, 16, 2>>("mma_d256"),
+      cuda::wgmma_kernel<PausedWgmma<256, 32, 2>>("wgmma_d256"),
       cuda::wgmma_kernel<PausedWgmma<128, 64>>("wgmma_d128"),
       cuda::wgmma_kernel<PausedWgmma<64, 128>>("wgmma_d64")};
   return all;

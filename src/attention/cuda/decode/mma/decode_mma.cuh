@@ -12,6 +12,7 @@
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
+#include "attention/cuda/decode/mma/head_parts.cuh"
 #include "attention/cuda/decode/mma/mma_column_pass.cuh"
 #include "attention/cuda/decode/mma/mma_pass.cuh"
 #include "attention/cuda/decode/plan_walk.cuh"
@@ -23,19 +24,29 @@ namespace onebeat::cuda {
 template <typename S>
 using PassOf = std::conditional_t<S::kRows == 8, MmaColumnPass<S>, MmaPass<S>>;
 
+template <typename S>
+using PartsOf = std::conditional_t<S::kParts == 2, HeadParts<S>, WholeHeads>;
+
 /// Sum over warps of 4 elements of a row.
 template <typename S>
 __device__ __forceinline__ Accumulator meet(const float* outputs, const float2* stats,
                                             std::uint32_t row, std::uint32_t column) {
   Accumulator a;
+  if constexpr (S::kParts > 1) {
+    const std::uint32_t part = column / S::kPartDim;
+    column -= part * S::kPartDim;
+    outputs += part * 8 * S::kPartDim;
+    stats += part * 8;
+  }
 #pragma unroll
-  for (int w = 0; w < S::kWarps; ++w) a.maximum = fmaxf(a.maximum, stats[w * 8 + row].x);
+  for (int w = 0; w < S::kWarps; w += S::kParts) a.maximum = fmaxf(a.maximum, stats[w * 8 + row].x);
 #pragma unroll
-  for (int w = 0; w < S::kWarps; ++w) {
+  for (int w = 0; w < S::kWarps; w += S::kParts) {
     const float2 s = stats[w * 8 + row];
     const float weight = weight_of(s.x, a.maximum);
-    const float4 o = *reinterpret_cast<const float4*>(
-        outputs + (w * 8 + row) * S::D + (column ^ PassOf<S>::meet_swizzle(static_cast<int>(row))));
+    const float4 o =
+        *reinterpret_cast<const float4*>(outputs + (w * 8 + row) * S::kPartDim +
+                                         (column ^ PassOf<S>::meet_swizzle(static_cast<int>(row))));
     a.sum += weight * s.y;
     a.output.x += weight * o.x, a.output.y += weight * o.y;
     a.output.z += weight * o.z, a.output.w += weight * o.w;
@@ -72,8 +83,8 @@ __global__ void __launch_bounds__(S::kThreads, 2)
   const std::uint32_t ring = ptx::shared_address(shared) + warp * S::kStages * S::kStageBytes;
   UnitWalk<S::kTileShift> unit;
   unit.begin(p, share);
-  KvStream<typename S::KvGranule, S::kTileShift, S::kRows, S::kSmallPages> stream(p, share, warp,
-                                                                                  lane);
+  KvStream<typename S::KvGranule, S::kTileShift, S::kRows, S::kSmallPages> stream(
+      p, share, warp / S::kParts, lane, warp % S::kParts * S::KvGranule::kRowBytes);
 #pragma unroll 1
   for (int stage = 0; stage < S::kStages; ++stage) {
     if (stream.open()) {
@@ -94,6 +105,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
   }
 
   PassOf<S> sums(p, lane);
+  PartsOf<S> parts(ptx::shared_address(meet_outputs), warp, lane);
   QueryRows<S> q;
   int stage = 0;
   bool started = false;
@@ -102,7 +114,7 @@ __global__ void __launch_bounds__(S::kThreads, 2)
     const bool partial = continues || unit.is_left_open(share);
     const std::uint32_t slot = 2 * worker + (continues ? 0 : 1);
     for (std::uint32_t pass = 0; pass * S::kRows < unit.rows; ++pass) {
-      q.locate(p, unit, pass, lane);
+      q.locate(p, unit, pass, warp, lane);
       sums.reset();
       if (!started) {  // as late as possible: all that needs no result of the kernel before is done
         S::Pause::at(0);
@@ -119,7 +131,8 @@ __global__ void __launch_bounds__(S::kThreads, 2)
         __syncwarp();
         if (stream.open()) stream.load_k(k);
         ptx::copy_async_commit();
-        sums.shape_scores(q, (tile << S::kTileShift) + warp * S::kTokens);
+        parts.add_up(sums.scores());
+        sums.shape_scores(q, (tile << S::kTileShift) + warp / S::kParts * S::kTokens);
         sums.soften();
         ptx::copy_async_wait<2 * S::kStages - 1>();
         __syncwarp();
@@ -132,11 +145,12 @@ __global__ void __launch_bounds__(S::kThreads, 2)
         ptx::copy_async_commit();
         stage = stage + 1 == S::kStages ? 0 : stage + 1;
       }
+      parts.meet();
 #pragma unroll
       for (int half = 0; half < S::kRows / 8; ++half) {
         const std::uint32_t first_row = pass * S::kRows + half * 8;
         if (first_row >= unit.rows) break;
-        sums.publish(half, meet_outputs + warp * 8 * S::D, meet_stats + warp * 8);
+        sums.publish(half, meet_outputs + warp * 8 * S::kPartDim, meet_stats + warp * 8);
         __syncthreads();
         const std::uint32_t items = min(unit.rows - first_row, 8u) * (S::D / 4);
         for (std::uint32_t item = threadIdx.x; item < items; item += S::kThreads) {

@@ -8,7 +8,7 @@
 namespace onebeat::cuda {
 
 std::span<const DecodeKernel> mma_f16_decode_kernels() {
-  static const std::array<DecodeKernel, 8> all = {
+  static const std::array<DecodeKernel, 14> all = {
       mma_kernel<Mma128<F16, 8, false>>("mma_d128_r8_f16"),
       mma_kernel<Mma128<F16, 8, true>>("mma_d128_r8_f16_small_pages"),
       mma_kernel<Mma128<F16, 16, false>>("mma_d128_r16_f16"),
@@ -17,6 +17,12 @@ std::span<const DecodeKernel> mma_f16_decode_kernels() {
       mma_kernel<Mma64<F16, 8, true>>("mma_d64_r8_f16_small_pages"),
       mma_kernel<Mma64<F16, 16, false>>("mma_d64_r16_f16"),
       mma_kernel<Mma64<F16, 16, true>>("mma_d64_r16_f16_small_pages"),
+      mma_kernel<Mma96<F16, 8, false>>("mma_d96_r8_f16"),
+      mma_kernel<Mma96<F16, 8, true>>("mma_d96_r8_f16_small_pages"),
+      mma_kernel<Mma192<F16, 8, false>>("mma_d192_r8_f16"),
+      mma_kernel<Mma192<F16, 8, true>>("mma_d192_r8_f16_small_pages"),
+      mma_kernel<Mma256<F16, 8, false>>("mma_d256_r8_f16"),
+      mma_kernel<Mma256<F16, 8, true>>("mma_d256_r8_f16_small_pages"),
   };
   return all;
 }

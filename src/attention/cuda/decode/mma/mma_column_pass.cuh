@@ -23,7 +23,7 @@ namespace onebeat::cuda {
 /// scores of queries lane % 4 * 2 and the next one, at tokens lane / 4 + 8 * i.
 template <typename S>
 class MmaColumnPass {
-  static constexpr int D = S::D;
+  static constexpr int D = S::kPartDim;
   static constexpr int kBlocks = S::kTokens / 16;  ///< 16-token rows of a granule's scores
   static constexpr float kSlack = 6.0f;            ///< base-2 units
   using G = typename S::KvGranule;
@@ -120,6 +120,11 @@ class MmaColumnPass {
         if constexpr (kChains == 4) sum += chain[b][2][e] + chain[b][3][e];
         scores_[b][e] = sum * q.factor[e % 2];
       }
+  }
+
+  /// Of a thread.
+  __device__ __forceinline__ float (&scores())[kBlocks][4] {
+    return scores_;
   }
 
   /// Caps and masks the scores of the granule from `token` on.

@@ -20,9 +20,10 @@
 namespace onebeat::cuda {
 
 /// Compile-time shape of a variant. kTokens: of a granule, 16 or 32. kRows: query rows of one pass,
-/// 8 or 16.
+/// 8 or 16. kParts: 1, or 2 if pairs of neighbouring warps share tokens, each warp with one half of
+/// a head's elements; they then add up their scores (head_parts.cuh).
 template <typename Element_, int D_, int kTokens_, int kWarps_, int kStages_, int kRows_,
-          bool kSmallPages_>
+          bool kSmallPages_, int kParts_ = 1, RowFetch kFetch_ = RowFetch::kBlocks>
 struct MmaShape {
   using Element = Element_;
   static constexpr int D = D_;
@@ -32,8 +33,12 @@ struct MmaShape {
   static constexpr int kRows = kRows_;
   static constexpr bool kSmallPages = kSmallPages_;
   using Pause = NoPause;
+  static constexpr int kParts = kParts_;
+  static_assert(kParts == 1 || (kParts == 2 && kWarps == 4));
+  static constexpr int kPartDim = D / kParts;  ///< Elements of a head that a warp works on.
+  static constexpr int kTokenWarps = kWarps / kParts;
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kTileTokens = kTokens * kWarps;
+  static constexpr int kTileTokens = kTokens * kTokenWarps;
   static constexpr int kTileShift = kTileTokens == 32    ? 5
                                     : kTileTokens == 64  ? 6
                                     : kTileTokens == 128 ? 7
@@ -41,10 +46,10 @@ struct MmaShape {
   static_assert(1 << kTileShift == kTileTokens);
 
   // Shared memory: rings, then where warps meet.
-  using KvGranule = Granule<D, kTokens, Element::kKvBytes>;
+  using KvGranule = Granule<kPartDim, kTokens, Element::kKvBytes, kFetch_>;
   static constexpr int kStageBytes = 2 * KvGranule::kBytes;  // K, then V
   static constexpr int kRingBytes = kWarps * kStages * kStageBytes;
-  static constexpr int kMeetBytes = kWarps * 8 * D * 4;  // 8 rows at a time
+  static constexpr int kMeetBytes = kWarps * 8 * kPartDim * 4;  // 8 rows at a time
   static constexpr int kStatsBytes = kWarps * 8 * 8;
   static constexpr int kSharedBytes = kRingBytes + kMeetBytes + kStatsBytes + 16;
   static_assert(2 * (kSharedBytes + 1024) <= 228 * 1024, "two CTAs share a multiprocessor");
@@ -62,13 +67,13 @@ struct QueryRows {
   const uint4* source[kHalves];             ///< Null: no such row.
   std::uint32_t low[kMasks], high[kMasks];  ///< Each of them sees tokens [low, high).
   std::uint32_t all_low, all_high;          ///< Seen by every row of the unit.
-  uint4 part[S::D / 32][kHalves];
+  uint4 part[S::kPartDim / 32][kHalves];
   float factor[kMasks];  ///< fp8: what the products of the rows above are multiplied by.
 
   /// Everything that needs no memory.
   template <typename Walk>
   __device__ __forceinline__ void locate(const DecodeParams& p, const Walk& unit,
-                                         std::uint32_t pass, int lane) {
+                                         std::uint32_t pass, int warp, int lane) {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       const std::uint32_t row = pass * S::kRows + half * 8 + lane / 4;
@@ -77,7 +82,7 @@ struct QueryRows {
       source[half] = live ? reinterpret_cast<const uint4*>(static_cast<const std::uint16_t*>(p.q) +
                                                            q.index * p.q_token_stride +
                                                            q.head * p.q_head_stride) +
-                                lane % 4 * kStep
+                                (warp % S::kParts * (S::kPartDim / 8) + lane % 4 * kStep)
                           : nullptr;
     }
 #pragma unroll
@@ -98,7 +103,7 @@ struct QueryRows {
 #pragma unroll
     for (int half = 0; half < kHalves; ++half)
 #pragma unroll
-      for (int i = 0; i < S::D / 32; ++i)
+      for (int i = 0; i < S::kPartDim / 32; ++i)
         part[i][half] = source[half] != nullptr
                             ? __ldcg(source[half] + 4 * kStep * (i / kStep) + i % kStep)
                             : make_uint4(0, 0, 0, 0);
@@ -122,7 +127,7 @@ struct QueryRows {
   __device__ __forceinline__ float to_f16(int half) {
     std::uint32_t top = 0;
 #pragma unroll
-    for (int i = 0; i < S::D / 32; ++i) {
+    for (int i = 0; i < S::kPartDim / 32; ++i) {
       const uint4 x = part[i][half];
       for (const std::uint32_t pair : {x.x, x.y, x.z, x.w}) top = __vmaxu2(top, pair & 0x7fff7fffu);
     }
@@ -136,7 +141,7 @@ struct QueryRows {
           ptx::pack_f16(__uint_as_float(pair << 16) * up, __uint_as_float(pair & 0xffff0000u) * up);
     };
 #pragma unroll
-    for (int i = 0; i < S::D / 32; ++i) {
+    for (int i = 0; i < S::kPartDim / 32; ++i) {
       uint4& x = part[i][half];
       convert(x.x), convert(x.y), convert(x.z), convert(x.w);
     }
@@ -147,7 +152,7 @@ struct QueryRows {
 /// Scores, online softmax and output of one pass over one segment.
 template <typename S>
 class MmaPass {
-  static constexpr int D = S::D;
+  static constexpr int D = S::kPartDim;
   static constexpr int kHalves = S::kRows / 8;
   static constexpr int kOctets = S::kTokens / 8;  ///< 8-token columns of a granule's scores
   using G = typename S::KvGranule;
@@ -234,6 +239,11 @@ class MmaPass {
     for (int j = 0; j < kOctets; ++j)
 #pragma unroll
       for (int e = 0; e < 2 * kHalves; ++e) scores_[j][e] *= q.factor[e / 2];
+  }
+
+  /// Of a thread.
+  __device__ __forceinline__ float (&scores())[kOctets][4] {
+    return scores_;
   }
 
   /// Caps and masks the scores of the granule from `token` on.

@@ -20,18 +20,19 @@ namespace onebeat::cuda {
 /// What one of the copying warps loads of a tile at a time: consecutive rows of the tile's panels.
 template <int D, int kTokens_, int kTileTokens>
 struct PanelGranule {
+  static constexpr RowFetch kFetch = RowFetch::kBlocks;
   using Tile = Panels<D, kTileTokens>;
   static constexpr int kTokens = kTokens_;
   static constexpr int kElementBytes = 2;
   static constexpr int kRowBytes = D * kElementBytes;
   static constexpr int kRowPitch = Tile::kRowPitch;
-  static constexpr int kSegments = D / 8;
-  static constexpr int kRowsPerCopy = 32 / kSegments;
-  static constexpr int kCopies = kTokens / kRowsPerCopy;
   __host__ __device__ static constexpr int k_swizzle(int row) { return row & 7; }
   __host__ __device__ static constexpr int v_swizzle(int row) { return row & 7; }
   __device__ __forceinline__ static std::uint32_t place(int row, int segment, int /*swizzle*/) {
     return Tile::place(row, segment);
+  }
+  __device__ __forceinline__ static std::uint32_t block(std::uint32_t place, int index) {
+    return Tile::block(place, index);
   }
 };
 
@@ -52,12 +53,13 @@ struct WgmmaShape {
   static constexpr int kStages = kStages_;
   static constexpr bool kSmallPages = kSmallPages_;
   using Pause = NoPause;
-  static constexpr int kTileShift = kTileTokens == 64 ? 6 : 7;
+  static constexpr int kTileShift = kTileTokens == 32 ? 5 : kTileTokens == 64 ? 6 : 7;
   static_assert(1 << kTileShift == kTileTokens);
   static constexpr int kGroupThreads = 128;  ///< The first multiply, the others copy.
   static constexpr int kThreads = 2 * kGroupThreads;
-  static constexpr int kTokens = kTileTokens / 4;            ///< Of a copying warp.
-  static constexpr int kCopyRegisters = D == 128 ? 88 : 80;  ///< Of a thread; both together 256.
+  static constexpr int kTokens = kTileTokens / 4;  ///< Of a copying warp.
+  /// Of a thread; both together 256.
+  static constexpr int kCopyRegisters = D == 256 ? 56 : D == 192 ? 64 : D == 64 ? 80 : 88;
   static constexpr int kMultiplyRegisters = 256 - kCopyRegisters;
 
   // Shared memory: ring, queries, barriers.

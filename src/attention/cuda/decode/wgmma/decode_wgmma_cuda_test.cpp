@@ -27,58 +27,59 @@ class CudaDecodeWgmmaTest : public DecodeChecks {
   }
 };
 
-TEST_F(CudaDecodeWgmmaTest, EdgeLengthsOfPagesAndTiles) {
-  for (const HeadKind kind : served_heads()) {
-    for (const std::int32_t page : {1, 4, 16, 64, 256}) {
-      for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
-        const AttentionGeometry g = geometry_of(16, 2, kind, page, 4);
-        const std::int32_t n = g.tile_tokens;
-        check({.geometry = g,
-               .lens = {4, std::max(page - 1, 4), std::max(page, 4), page + 4, n - 1, n, n + 1, 0,
-                        2 * n, 3 * n + 5, 299},
-               .query_tokens = {4, 4, 4, 4, 4, 4, 4, 1, 4, 3, 2},
-               .layout = layout,
-               .direct = layout == KvLayout::kNhd});
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-}
+/// Every head size and type.
+class CudaDecodeWgmmaOfHeads : public CudaDecodeWgmmaTest,
+                               public ::testing::WithParamInterface<HeadKind> {};
+INSTANTIATE_TEST_SUITE_P(Heads, CudaDecodeWgmmaOfHeads, ::testing::ValuesIn(served_heads()),
+                         test_name_of);
 
-TEST_F(CudaDecodeWgmmaTest, SanitizerQueryRowsFromOneToSeveralTiles) {
-  for (const HeadKind kind : served_heads()) {
-    for (const std::int32_t tokens : {1, 2, 3, 4, 5, 7, 8, 11, 16}) {
-      for (const auto& [heads, kv_heads] :
-           std::vector<std::pair<int, int>>{{3, 1}, {10, 2}, {8, 1}, {17, 1}, {32, 1}}) {
-        check({.geometry = geometry_of(heads, kv_heads, kind, tokens % 2 == 0 ? 16 : 1, tokens, 7),
-               .lens = {200, 33}});
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
-}
-
-TEST_F(CudaDecodeWgmmaTest, ShortRequestsOfSeveralQueryTokens) {
-  for (const HeadKind kind : served_heads()) {
-    for (const std::int32_t tokens : {1, 2, 5, 8, 16}) {
-      BatchOptions options{.geometry = geometry_of(24, 2, kind, 2, tokens)};
-      for (std::int32_t len = 0; len < 20; len += 1 + len / 6) {
-        options.lens.push_back(len);
-        options.query_tokens.push_back(std::min(std::max(len, 1), tokens));
-      }
-      check(options);
+TEST_P(CudaDecodeWgmmaOfHeads, EdgeLengthsOfPagesAndTiles) {
+  const HeadKind kind = GetParam();
+  for (const std::int32_t page : {1, 4, 16, 64, 256}) {
+    for (const KvLayout layout : {KvLayout::kNhd, KvLayout::kRuns}) {
+      const AttentionGeometry g = geometry_of(16, 2, kind, page, 4);
+      const std::int32_t n = g.tile_tokens;
+      check({.geometry = g,
+             .lens = {4, std::max(page - 1, 4), std::max(page, 4), page + 4, n - 1, n, n + 1, 0,
+                      2 * n, 3 * n + 5, 299},
+             .query_tokens = {4, 4, 4, 4, 4, 4, 4, 1, 4, 3, 2},
+             .layout = layout,
+             .direct = layout == KvLayout::kNhd});
       if (HasFatalFailure()) return;
     }
   }
 }
 
-TEST_F(CudaDecodeWgmmaTest, LongRequestsSplitOverAllWorkers) {
-  for (const HeadKind kind : served_heads()) {
-    check({.geometry = geometry_of(8, 1, kind, 64, 8), .lens = {4097}});
-    check({.geometry = geometry_of(32, 2, kind, 1, 2), .lens = {4097, 70}});
+TEST_P(CudaDecodeWgmmaOfHeads, QueryRowsFromOneToSeveralTiles) {
+  const HeadKind kind = GetParam();
+  for (const std::int32_t tokens : {1, 3, 5, 8, 16}) {
+    for (const auto& [heads, kv_heads] :
+         std::vector<std::pair<int, int>>{{3, 1}, {10, 2}, {17, 1}, {32, 1}}) {
+      check({.geometry = geometry_of(heads, kv_heads, kind, tokens % 2 == 0 ? 16 : 1, tokens, 7),
+             .lens = {200, 33}});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(CudaDecodeWgmmaOfHeads, ShortRequestsOfSeveralQueryTokens) {
+  const HeadKind kind = GetParam();
+  for (const std::int32_t tokens : {1, 2, 5, 8, 16}) {
+    BatchOptions options{.geometry = geometry_of(24, 2, kind, 2, tokens)};
+    for (std::int32_t len = 0; len < 20; len += 1 + len / 6) {
+      options.lens.push_back(len);
+      options.query_tokens.push_back(std::min(std::max(len, 1), tokens));
+    }
+    check(options);
     if (HasFatalFailure()) return;
   }
-  check({.geometry = geometry_of(4, 1, {128}, 64, 5, 264), .lens = {131072, 5}});
+}
+
+TEST_P(CudaDecodeWgmmaOfHeads, LongRequestsSplitOverAllWorkers) {
+  check({.geometry = geometry_of(8, 1, GetParam(), 64, 8), .lens = {4097}});
+  check({.geometry = geometry_of(32, 2, GetParam(), 1, 2), .lens = {4097, 70}});
+  if (HasFatalFailure()) return;
+  check({.geometry = geometry_of(4, 1, GetParam(), 64, 5, 264), .lens = {40000, 5}});
 }
 
 TEST_F(CudaDecodeWgmmaTest, AnyNumberOfWorkersGivesTheSame) {
@@ -90,34 +91,31 @@ TEST_F(CudaDecodeWgmmaTest, AnyNumberOfWorkersGivesTheSame) {
   }
 }
 
-TEST_F(CudaDecodeWgmmaTest, SanitizerWindowsChunksCapsAndSinks) {
-  for (const HeadKind kind : served_heads()) {
-    AttentionGeometry g = geometry_of(24, 2, kind, 16, 5);
-    g.window_left = 100;
-    check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
-    g.window_left = 0;
-    check({.geometry = g, .lens = {50, 129, 1000}, .query_tokens = {3, 5, 2}, .padded_rows = true});
-    g.window_left = -1;
-    g.chunk_tokens = 96;
-    check({.geometry = g, .lens = {50, 97, 1000}, .query_tokens = {0, 5, 4}, .sinks = true});
-    g.causal = false;
-    check({.geometry = g, .lens = {50, 97, 1000}});
-    if (HasFatalFailure()) return;
-  }
+TEST_P(CudaDecodeWgmmaOfHeads, WindowsChunksCapsAndSinks) {
+  const HeadKind kind = GetParam();
+  AttentionGeometry g = geometry_of(24, 2, kind, 16, 5);
+  g.window_left = 100;
+  check({.geometry = g, .lens = {50, 101, 1000}, .soft_cap = 5.0f, .sinks = true});
+  g.window_left = 0;
+  check({.geometry = g, .lens = {50, 129, 1000}, .query_tokens = {3, 5, 2}, .padded_rows = true});
+  g.window_left = -1;
+  g.chunk_tokens = 96;
+  check({.geometry = g, .lens = {50, 97, 1000}, .query_tokens = {0, 5, 4}, .sinks = true});
+  g.causal = false;
+  check({.geometry = g, .lens = {50, 97, 1000}});
+  if (HasFatalFailure()) return;
 }
 
-TEST_F(CudaDecodeWgmmaTest, RandomBatches) {
-  for (unsigned seed = 1; seed <= 60; ++seed) {
+TEST_P(CudaDecodeWgmmaOfHeads, RandomBatches) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
     const auto below = [&](std::int32_t n) {
       return static_cast<std::int32_t>(random() % static_cast<unsigned>(n));
     };
     const std::int32_t kv_heads = 1 << below(3);
-    const std::vector<HeadKind> kinds = served_heads();
-    const HeadKind kind = kinds[random() % kinds.size()];
-    AttentionGeometry g = geometry_of(kv_heads * (1 + below(20)), kv_heads, kind, 1 << below(8),
-                                      1 + below(16), 1 + below(400));
+    AttentionGeometry g = geometry_of(kv_heads * (1 + below(20)), kv_heads, GetParam(),
+                                      1 << below(8), 1 + below(16), 1 + below(400));
     if (below(3) == 0) g.window_left = below(300);
     if (below(4) == 0) g.chunk_tokens = 1 + below(500);
     g.causal = below(4) != 0;

@@ -11,6 +11,7 @@
 
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/element.cuh"
+#include "attention/cuda/decode/kv_stream.cuh"
 #include "attention/cuda/decode/merge.cuh"
 #include "attention/cuda/decode/score_shape.cuh"
 #include "attention/cuda/ptx.cuh"
@@ -22,10 +23,16 @@ namespace onebeat::cuda {
 template <int D, int kRows>
 struct Panels {
   static constexpr int kPanelBytes = kRows * 128;
-  static constexpr int kBytes = D / 64 * kPanelBytes;
+  static constexpr int kBytes = (D + 63) / 64 * kPanelBytes;
   static constexpr int kRowPitch = 128;
   __device__ __forceinline__ static std::uint32_t place(int row, int segment) {
     return segment / 8 * kPanelBytes + row * kRowPitch + ((segment % 8 ^ row % 8) << 4);
+  }
+  /// Where copying threads' segments go in the next blocks of columns (RowCopy).
+  __device__ __forceinline__ static std::uint32_t block(std::uint32_t place, int index) {
+    constexpr int kSegments = RowCopy<D * 2>::kSegments;
+    if constexpr (kSegments >= 8) return place + index * (kSegments / 8) * kPanelBytes;
+    return (place ^ (index % 2 * 64)) + index / 2 * kPanelBytes;
   }
   /// From the start of a row to 16-element group `i` of it.
   __device__ static constexpr std::uint32_t group(int i) {
@@ -66,19 +73,22 @@ class QueryPanels {
   /// Copies the warp's 16 rows to the panels at `panels`; absent rows become zeros.
   __device__ __forceinline__ void copy(const DecodeParams& p, std::uint32_t panels, int warp,
                                        int lane) const {
-    constexpr int kSegments = D / 8;
-    constexpr int kRowsPerCopy = 32 / kSegments;
+    using Copy = RowCopy<D * 2>;
     const std::uint64_t policy = ptx::evict_normal_policy();
-    const int segment = lane % kSegments;
+    const int segment = lane % Copy::kSegments;
 #pragma unroll
-    for (int i = 0; i < 16 / kRowsPerCopy; ++i) {
-      const int row = i * kRowsPerCopy + lane / kSegments;
+    for (int i = 0; i < 16 / Copy::kRows; ++i) {
+      const int row = i * Copy::kRows + lane / Copy::kSegments;
       const auto from = reinterpret_cast<const std::uint16_t*>(
           __shfl_sync(~0u, reinterpret_cast<std::uint64_t>(source_), row));
       const bool live = from != nullptr;
-      ptx::copy_async_16(panels + Layout::place(warp * 16 + row, segment),
-                         live ? from + segment * 8 : static_cast<const std::uint16_t*>(p.q),
-                         live ? 16u : 0u, policy);
+      const std::uint32_t place = panels + Layout::place(warp * 16 + row, segment);
+#pragma unroll
+      for (int b = 0; b < Copy::kBlocks; ++b)
+        ptx::copy_async_16(Layout::block(place, b),
+                           live ? from + (segment + b * Copy::kSegments) * 8
+                                : static_cast<const std::uint16_t*>(p.q),
+                           live ? 16u : 0u, policy);
     }
     ptx::copy_async_commit();
     ptx::copy_async_wait<0>();
@@ -125,7 +135,7 @@ class WgmmaPass {
     ptx::wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kTileTokens / 16; ++i)
-      E::wgmma_columns(output_, weights_[i], ptx::descriptor_behind(b, i * 16 * 128));
+      multiply_columns<0>(weights_[i], ptx::descriptor_behind(b, i * 16 * 128));
     ptx::wgmma_commit();
   }
 
@@ -217,6 +227,17 @@ class WgmmaPass {
   }
 
  private:
+  /// Columns from kFirst on: 128 a product, then 64, then 32.
+  template <int kFirst>
+  __device__ __forceinline__ void multiply_columns(const std::uint32_t (&weights)[4],
+                                                   std::uint64_t v) {
+    constexpr int kLeft = D - kFirst;
+    constexpr int kColumns = kLeft >= 128 ? 128 : kLeft >= 64 ? 64 : 32;
+    E::wgmma_columns(*reinterpret_cast<float(*)[kColumns / 2]>(output_ + kFirst / 2), weights,
+                     ptx::descriptor_behind(v, kFirst / 64 * Tile::kPanelBytes));
+    if constexpr (kLeft > kColumns) multiply_columns<kFirst + kColumns>(weights, v);
+  }
+
   /// Nothing that touches these registers is moved across this point.
   template <int kCount>
   __device__ __forceinline__ static void hold(float (&values)[kCount]) {
