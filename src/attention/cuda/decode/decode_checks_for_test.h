@@ -17,16 +17,17 @@
 
 namespace onebeat {
 
-/// Heads and caches that there are kernels for.
 struct HeadKind {
   std::int32_t dim = 0;
   KvType type = KvType::kBF16;
   friend bool operator==(const HeadKind&, const HeadKind&) = default;
 };
 
-inline std::vector<HeadKind> served_heads() {
+/// Heads and caches that there are kernels for whose names begin with `names`.
+inline std::vector<HeadKind> served_heads(std::string_view names = {}) {
   std::vector<HeadKind> kinds;
   for (const CudaAttentionVariant& variant : cuda_attention_variants()) {
+    if (variant.name.substr(0, names.size()) != names) continue;
     const HeadKind kind{variant.head_dim, variant.kv_type};
     if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
   }
@@ -54,7 +55,10 @@ inline AttentionGeometry decode_geometry(std::int32_t heads, std::int32_t kv_hea
 }
 
 inline std::string test_name_of(const ::testing::TestParamInfo<HeadKind>& info) {
-  return (info.param.type == KvType::kF16 ? "F16Of" : "Bf16Of") + std::to_string(info.param.dim);
+  const char* type = info.param.type == KvType::kF16      ? "F16Of"
+                     : info.param.type == KvType::kF8E4M3 ? "F8Of"
+                                                          : "Bf16Of";
+  return type + std::to_string(info.param.dim);
 }
 
 /// Tests skip visibly without a Hopper GPU.

@@ -30,7 +30,7 @@ class CudaDecodeWgmmaTest : public DecodeChecks {
 /// Every head size and type.
 class CudaDecodeWgmmaOfHeads : public CudaDecodeWgmmaTest,
                                public ::testing::WithParamInterface<HeadKind> {};
-INSTANTIATE_TEST_SUITE_P(Heads, CudaDecodeWgmmaOfHeads, ::testing::ValuesIn(served_heads()),
+INSTANTIATE_TEST_SUITE_P(Heads, CudaDecodeWgmmaOfHeads, ::testing::ValuesIn(served_heads("wgmma_")),
                          test_name_of);
 
 TEST_P(CudaDecodeWgmmaOfHeads, EdgeLengthsOfPagesAndTiles) {
