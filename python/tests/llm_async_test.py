@@ -54,7 +54,7 @@ def test_the_loop_runs_meanwhile(llm):
             ticks += 1
         return ticks
 
-    assert asyncio.run(run()) > 490
+    assert asyncio.run(run()) > 50
 
 
 def test_cancelling_a_task_releases_its_requests(llm):

@@ -4,6 +4,7 @@
 
 #include "engine/tiny_engine_for_test.h"
 #include "text/small_vocabulary.h"
+#include "text/spm/spm_vocabulary.h"
 #include "text/stop_strings.h"
 
 namespace onebeat {
@@ -101,6 +102,31 @@ TEST(EngineText, ShowsControlTokensWhereAsked) {
     while (engine->step()) {
     }
     EXPECT_EQ(text, shows ? "<|im_start|><|im_start|><|im_start|>" : "");
+  }
+}
+
+TEST(EngineText, KeepsTheFirstSpaceOfATextThatGoesOn) {
+  testing::TinyModel model;
+  model.vocabulary = 1600;
+  const TinyModelFile file(std::move(model));
+  const auto engine = file.load(small_options());
+  const testing::SpmVocabulary vocabulary("llama");
+  ASSERT_TRUE(
+      engine->set_tokenizer(std::make_shared<const Tokenizer>(vocabulary.tokenizer())).ok());
+  for (const bool continues : {false, true}) {
+    Request request = testing::request_of({5, 6, 7}, 1);
+    request.sampling.logit_bias = {{vocabulary.id_of("\xe2\x96\x81the"), 100.0f}};
+    request.wants_text = true;
+    request.text_continues = continues;
+    std::string text;
+    request.on_event = [&](const TokenEvent& event) {
+      text += event.text;
+      return true;
+    };
+    ASSERT_TRUE(engine->submit(request).ok());
+    while (engine->step()) {
+    }
+    EXPECT_EQ(text, continues ? " the" : "the");
   }
 }
 
