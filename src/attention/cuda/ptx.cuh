@@ -64,6 +64,28 @@ __device__ __forceinline__ void copy_async_16(std::uint32_t destination, const v
                : "memory");
 }
 
+/// An L2 policy of copies that bring the whole line of 128 bytes into L2.
+struct LinePolicy {
+  __device__ __forceinline__ LinePolicy(std::uint64_t of_policy) : policy(of_policy) {}
+  std::uint64_t policy;
+};
+
+__device__ __forceinline__ void copy_async_16(std::uint32_t destination, const void* source,
+                                              std::uint32_t bytes, LinePolicy line) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
+                   destination),
+               "l"(source), "r"(bytes), "l"(line.policy)
+               : "memory");
+}
+
+__device__ __forceinline__ void copy_async_16(std::uint32_t destination, const void* source,
+                                              LinePolicy line) {
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2;" ::"r"(destination),
+      "l"(source), "l"(line.policy)
+      : "memory");
+}
+
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

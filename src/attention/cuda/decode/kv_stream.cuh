@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "attention/cuda/decode/decode_params.h"
 #include "attention/cuda/decode/plan_walk.cuh"
@@ -338,7 +339,9 @@ class KvStream {
   const DecodeParams& p_;
   const Share& share_;
   UnitWalk<kTileShift> walk_;
-  std::uint64_t policy_;
+  /// Rows of 64 bytes share lines, in pages that keep a token's heads together with those of other
+  /// heads, which other workers read at about the same time.
+  std::conditional_t<(G::kRowBytes < 128), ptx::LinePolicy, std::uint64_t> policy_;
   const std::int32_t* page_row_ = nullptr;
   const char* k_head_ = nullptr;  // the unit's head in page 0
   const char* v_head_ = nullptr;
