@@ -104,10 +104,7 @@ Result<RequestId> EngineSession::submit(SessionRequest asked, std::shared_ptr<Re
 }
 
 void EngineSession::close() {
-  if (engine_ == nullptr || closed_) return;
-  closed_ = true;
-  engine_->stop();
-  engine_->drop_kept_prefixes();
+  if (engine_ != nullptr) engine_->stop();
 }
 
 Result<std::vector<std::int32_t>> EngineSession::encode_chat(

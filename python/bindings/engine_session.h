@@ -38,9 +38,8 @@ class EngineSession {
   /// come; kUnavailable after close().
   [[nodiscard]] Result<RequestId> submit(SessionRequest request, std::shared_ptr<ReplyQueue> queue);
   void cancel(RequestId request) { engine_->cancel(request); }
-  /// Ends all requests and the thread, and gives memory of the cache's kept prefixes back.
+  /// Ends all requests and the thread.
   void close();
-  [[nodiscard]] bool closed() const { return closed_; }
 
   /// Errors: kUnsupported for a model without a chat template; those of ChatPrompt.
   [[nodiscard]] Result<std::vector<std::int32_t>> encode_chat(
@@ -58,7 +57,6 @@ class EngineSession {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<std::int32_t> end_tokens_;
   Result<ChatPrompt> chat_ = Status(StatusCode::kUnsupported, "no chat template");
-  bool closed_ = false;
 };
 
 }  // namespace onebeat::python

@@ -267,7 +267,8 @@ def test_closing_ends_what_runs(models):
     next(stream)
     llm.close()
     assert {chunk.finish_reason for chunk in stream if chunk.finish_reason} <= {"abort", "length"}
-    for call in (lambda: llm.generate("x"), lambda: llm.stream("x"), lambda: llm.chat([])):
+    for call in (lambda: llm.generate("x"), lambda: llm.stream("x"), lambda: llm.chat([]), lambda: llm.info,
+                 llm.load_now, lambda: llm.tokenize("x")):
         with pytest.raises(onebeat.UnavailableError, match="closed"):
             call()
     llm.close()

@@ -139,7 +139,6 @@ class LLM:
             prefill_chunk=integer("prefill_chunk", given["prefill_chunk"]),
             batch_invariant=bool(given["batch_invariant"]),
         )
-        self._closed = False
 
     # Whole replies
 
@@ -233,32 +232,34 @@ class LLM:
         it."""
         if not isinstance(text, str):
             raise WrongTypeError(f"text is a {type(text).__name__}; it must be a string")
-        return self._session.encode(text, special=bool(parse_special), begin=bool(add_special_tokens))
+        return self._open().encode(text, special=bool(parse_special), begin=bool(add_special_tokens))
 
     def detokenize(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of ids; bytes that are no characters become U+FFFD."""
         ids = [integer(f"token_ids[{place}]", token) for place, token in enumerate(token_ids)]
-        return self._session.decode(ids, special=not skip_special_tokens)
+        return self._open().decode(ids, special=not skip_special_tokens)
 
     # What it is and does
 
     @property
     def info(self) -> dict[str, Any]:
         """Facts: name, architecture, num_layers, vocab_size, context_tokens, threads, isa, kv_bytes_per_token, ..."""
-        return self._session.facts()
+        return self._open().facts()
 
     def counters(self) -> dict[str, int]:
         """What it has done since it was loaded: steps, plans_made, generated_tokens, cached_prompt_tokens, ..."""
-        return self._session.counters()
+        return self._open().counters()
 
     def load_now(self) -> dict[str, int]:
         """What it is doing: waiting_requests, running_completions, pages of the KV cache."""
-        return self._session.load_now()
+        return self._open().load_now()
 
     def close(self) -> None:
-        """Ends all requests (their replies end with "abort") and the thread. Further calls do nothing."""
-        self._closed = True
-        self._session.close()
+        """Ends all requests (their replies end with "abort") and the thread, and gives the memory back; streams that
+        have not ended keep it until they do. Further calls do nothing."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def __enter__(self) -> LLM:
         return self
@@ -269,9 +270,10 @@ class LLM:
     # Inner parts
 
     def _open(self) -> Any:
-        if self._closed:
+        session = self._session
+        if session is None:
             raise UnavailableError("this model was closed; load it again")
-        return self._session
+        return session
 
     def _run(self, requests: list[tuple[str | None, list[int], dict[str, Any]]],
              use_tqdm: bool | None) -> list[RequestOutput]:
@@ -327,7 +329,7 @@ class LLM:
         if isinstance(prompt, str):
             if not prompt:
                 raise InvalidArgumentError(f"{name} is empty; it needs at least one character")
-            return prompt, self._session.encode(prompt, special=bool(parse_special), begin=True)
+            return prompt, self._open().encode(prompt, special=bool(parse_special), begin=True)
         return None, _token_ids(name, prompt)
 
 
