@@ -67,6 +67,7 @@ __device__ __forceinline__ void copy_async_16(std::uint32_t destination, const v
 /// An L2 policy of copies that bring the whole line of 128 bytes into L2.
 struct LinePolicy {
   __device__ __forceinline__ LinePolicy(std::uint64_t of_policy) : policy(of_policy) {}
+  __device__ __forceinline__ operator std::uint64_t() const { return policy; }
   std::uint64_t policy;
 };
 
