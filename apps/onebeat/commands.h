@@ -36,6 +36,7 @@ class Outcome {
 void add_bench_command(CLI::App& app, Outcome& outcome);
 /// Add themselves to the `bench` command.
 void add_bench_attention_command(CLI::App& bench, Outcome& outcome);
+void add_bench_cascade_command(CLI::App& bench, Outcome& outcome);
 void add_bench_limits_command(CLI::App& bench, Outcome& outcome);
 void add_bench_linear_command(CLI::App& bench, Outcome& outcome);
 void add_bench_logits_command(CLI::App& bench, Outcome& outcome);

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "onebeat/attention.h"
+#include "onebeat/cascade.h"
 #include "onebeat/geometry.h"
 #include "onebeat/plan.h"
 #include "onebeat/status.h"
@@ -33,17 +34,23 @@ struct CudaAttentionVariant {
   std::int32_t min_page_tokens = 1;  ///< Smaller pages need another variant.
   std::int32_t threads = 0;          ///< Of a CTA.
   std::int32_t shared_bytes = 0;     ///< Of a CTA; two fit a multiprocessor.
+  bool batch_invariant = false;      ///< Executes plans of batch-invariant mode, and no others.
 };
 
 /// All variants of this build. Static storage.
 [[nodiscard]] std::span<const CudaAttentionVariant> cuda_attention_variants();
 
 /// How one class of layers is planned for a device: put tile_tokens and workers into the geometry
-/// and give the cost model to the planner. Measured on an H200 (docs/kernels.md).
+/// and give the cost model to the planner. For batch-invariant mode, put invariant_chunk_tokens
+/// into the geometry too, and give the planner invariant_cost. Measured on an H200
+/// (docs/kernels.md).
 struct CudaAttentionTuning {
   std::int32_t tile_tokens = 64;
   std::int32_t workers = 1;
   CostModel cost;
+  std::int32_t invariant_chunk_tokens = 0;
+  CostModel invariant_cost;
+  CascadeCost cascade;  ///< For a CascadePlanner.
 };
 
 /// Tuning for heads of `head_dim` and a cache of `kv_type` on a device with this many
@@ -97,8 +104,8 @@ class CudaDecodeAttention {
  public:
   /// `variant`: force one by name, or the best of a family ("mma", "wgmma"); empty: the one that
   /// measurements call the fastest for the geometry. Sets up the kernel on the current device.
-  /// Errors: kUnsupported (head sizes, KV type, batch-invariant mode, unknown name), kPlanMismatch
-  /// (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no device).
+  /// Errors: kUnsupported (head sizes, KV type, unknown name, a kernel of the other mode),
+  /// kPlanMismatch (tile_tokens is not the variant's), kInvalidArgument, kUnavailable (no device).
   [[nodiscard]] static Result<CudaDecodeAttention> create(const AttentionGeometry& geometry,
                                                           std::string_view variant = {});
 
@@ -106,11 +113,13 @@ class CudaDecodeAttention {
   [[nodiscard]] const AttentionGeometry& geometry() const { return geometry_; }
 
   /// Enqueues one kernel. Rows of requests from the plan's num_active on are not touched; a request
-  /// of length 0 gets output 0 and log-sum-exp -inf. `scratch`: ScratchSize of the planner in
-  /// device memory, counters zero before the first launch; each launch leaves them zero. A plan
-  /// whose records carry another stamp is not executed: kFaultPlan. Errors: kPlanMismatch (a plan
-  /// or tensors of another geometry, a stale plan), kInvalidArgument, kUnsupported; nothing was
-  /// enqueued then. Whatever CUDA reports.
+  /// of length 0 gets output 0 and log-sum-exp -inf. In batch-invariant mode (a geometry with
+  /// invariant_chunk_tokens) the bits of a query token depend only on its request's tokens, and on
+  /// the variant; requests have up to 4,096 chunks, and a longer one gives kFaultPlan. `scratch`:
+  /// ScratchSize of the planner in device memory, counters zero before the first launch; each
+  /// launch leaves them zero. A plan whose records carry another stamp is not executed: kFaultPlan.
+  /// Errors: kPlanMismatch (a plan or tensors of another geometry, a stale plan), kInvalidArgument,
+  /// kUnsupported; nothing was enqueued then. Whatever CUDA reports.
   [[nodiscard]] Status launch(const CudaPlan& plan, const CudaAttentionLaunch& launch,
                               const AttentionScratch& scratch, CUstream_st* stream) const;
 
@@ -144,5 +153,10 @@ struct CudaAppendLaunch {
 /// kPlanMismatch (heads or head sizes of k or v), kInvalidArgument, kUnsupported (types); nothing
 /// was enqueued then. Whatever CUDA reports.
 [[nodiscard]] Status append_kv(const CudaAppendLaunch& launch, CUstream_st* stream);
+
+/// merge_states() on the current device: enqueues one kernel. Pointers are device memory; rows and
+/// their strides are multiples of 16 bytes. Errors: kInvalidArgument, kOutOfRange (rows of a
+/// launch); nothing was enqueued then. Whatever CUDA reports.
+[[nodiscard]] Status cuda_merge_states(const MergeStates& merge, CUstream_st* stream);
 
 }  // namespace onebeat

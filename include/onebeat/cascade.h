@@ -33,6 +33,9 @@ struct SharedPrefix {
 struct CascadeCost {
   /// What two launches more cost, as work of all workers together, in 1/256 tile.
   std::uint64_t launches = 0;
+  /// CostModel::min_worker_cost of the prefix plan, if larger: its partial results are full query
+  /// tiles, and dear.
+  std::uint32_t min_prefix_worker_cost = 0;
 };
 
 /// Memory for the plans of one step, owned by the caller.

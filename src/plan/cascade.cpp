@@ -149,7 +149,9 @@ Result<CascadePlanner> CascadePlanner::create(const AttentionGeometry& geometry,
   shared.max_query_tokens =
       std::max(geometry.max_query_tokens,
                std::min(kMostQueryTokens, kQueryTileRows / heads_per_kv_head(geometry)));
-  ONEBEAT_ASSIGN_OR_RETURN(Planner prefix, Planner::create(shared, cost, limits));
+  CostModel prefix_cost = cost;
+  prefix_cost.min_worker_cost = std::max(cost.min_worker_cost, cascade.min_prefix_worker_cost);
+  ONEBEAT_ASSIGN_OR_RETURN(Planner prefix, Planner::create(shared, prefix_cost, limits));
   return CascadePlanner(std::move(own), std::move(prefix), cascade);
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plan/plan_fixture.h"
@@ -129,6 +130,25 @@ TEST(Cascade, LeavesAloneWhatDoesNotPay) {
   EXPECT_EQ(plan->own->requests()[0].first, 0u);
   EXPECT_EQ(plan->own->requests()[3].first, 256u);
   EXPECT_EQ(plan->prefix->query_begin()[1], 3u);
+}
+
+TEST(Cascade, PrefixesAreGivenToFewerWorkersIfPartsAreDear) {
+  const auto workers = [](std::uint32_t least) {
+    const auto planner = CascadePlanner::create(shared_geometry(), {}, {64, 1 << 17},
+                                                {.min_prefix_worker_cost = least});
+    EXPECT_TRUE(planner.ok());
+    plan_fixture::PlanBytes own(planner->own_planner().plan_bytes());
+    plan_fixture::PlanBytes prefix(planner->prefix_planner().plan_bytes());
+    std::vector<std::int32_t> numbers(planner->numbers());
+    const std::vector<std::int32_t> lens(64, 2048 + 100);
+    const auto plan = planner->make_plan({lens}, std::vector<SharedPrefix>{{0, 64, 2048}},
+                                         {own.span(), prefix.span(), numbers});
+    EXPECT_TRUE(plan.ok() && plan->prefix.has_value());
+    return std::pair(plan->own->header().workers_active, plan->prefix->header().workers_active);
+  };
+  // 4 groups of 8 KV heads, 32 tiles and a segment each.
+  EXPECT_EQ(workers(0), std::pair(256u, 256u));
+  EXPECT_EQ(workers(32 * 256), std::pair(256u, 32u));
 }
 
 TEST(Cascade, RefusesPrefixesAndGeometriesThatDoNotFit) {

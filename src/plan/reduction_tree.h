@@ -28,6 +28,9 @@ struct ChunkRange {
 
 /// Number of bits of x: 0 for 0, else 1 + the position of its highest set bit.
 ONEBEAT_HD constexpr std::uint32_t bit_width_of(std::uint32_t x) {
+#ifdef __CUDA_ARCH__
+  return 32 - static_cast<std::uint32_t>(__clz(static_cast<int>(x)));
+#else
   std::uint32_t width = 0;
   for (std::uint32_t step = 16; step != 0; step >>= 1) {
     if ((x >> step) != 0) {
@@ -36,6 +39,18 @@ ONEBEAT_HD constexpr std::uint32_t bit_width_of(std::uint32_t x) {
     }
   }
   return width + x;
+#endif
+}
+
+/// Number of set bits of x.
+ONEBEAT_HD constexpr std::uint32_t bit_count_of(std::uint32_t x) {
+#ifdef __CUDA_ARCH__
+  return static_cast<std::uint32_t>(__popc(x));
+#else
+  std::uint32_t count = 0;
+  for (; x != 0; x &= x - 1) ++count;
+  return count;
+#endif
 }
 
 /// Level of the least node that covers chunks a and b, a < b.
@@ -71,15 +86,35 @@ ONEBEAT_HD constexpr bool tree_merges(std::uint32_t left, std::uint32_t right, s
 /// begins. Walking from run.begin by this gives the run's nodes.
 ONEBEAT_HD constexpr std::uint32_t tree_node_of_run(std::uint32_t chunk, ChunkRange run,
                                                     ChunkRange request) {
-  std::uint32_t end = chunk + 1;
-  for (std::uint32_t level = 1; level <= 32; ++level) {
-    if (tree_node_begin(chunk, level, request) != chunk) break;
-    const std::uint32_t node_end = tree_node_end(chunk, level, request);
-    if (node_end > run.end) break;
-    end = node_end;
-    if (end == request.end) break;
+  // The highest level of which a node begins here, and the highest of which one ends in the run.
+  const bool begins_all = chunk == request.begin;
+  const bool ends_all = run.end == request.end;
+  if (begins_all && ends_all) return request.end;
+  const std::uint32_t lowest_bit = chunk & (0u - chunk);
+  std::uint32_t level = begins_all ? 31 : bit_width_of(lowest_bit) - 1;
+  const std::uint32_t last = bit_width_of(chunk ^ run.end) - 1;
+  if (!ends_all && last < level) level = last;
+  return tree_node_end(chunk, level, request);
+}
+
+/// Number of the nodes of `run`, a part of `request`.
+ONEBEAT_HD constexpr std::uint32_t tree_nodes_of_run(ChunkRange run, ChunkRange request) {
+  if (run.begin >= run.end) return 0;
+  const bool begins_all = run.begin == request.begin;
+  if (run.end == request.end) {
+    if (begins_all || run.begin + 1 == run.end) return 1;
+    // Nodes grow up to the middle of the least node that covers the run; there one begins that has
+    // all the rest. Unless the run begins where that node does.
+    const std::uint32_t level = tree_level(run.begin, run.end - 1) - 1;
+    const std::uint32_t middle = ((run.end - 1) >> level) << level;
+    const std::uint32_t growing = middle - run.begin;
+    return growing == 1u << level ? 1 : bit_count_of(growing) + 1;
   }
-  return end;
+  // Nodes grow up to the middle, and shrink behind it.
+  const std::uint32_t level = tree_level(run.begin, run.end) - 1;
+  const std::uint32_t middle = (run.end >> level) << level;
+  const std::uint32_t growing = begins_all ? 1 : bit_count_of(middle - run.begin);
+  return growing + bit_count_of(run.end - middle);
 }
 
 /// Most nodes of a run that begins or ends its request but is not all of it, when no request has

@@ -112,6 +112,21 @@ TEST(ReductionTree, EveryTwoCutsGiveTheSameValueAndKeepTheBounds) {
   }
 }
 
+TEST(ReductionTree, CountsTheNodesOfEveryRun) {
+  for (std::uint32_t begin = 0; begin < 18; ++begin) {
+    for (std::uint32_t end = begin + 1; end < 40; ++end) {
+      const ChunkRange request{begin, end};
+      for (std::uint32_t a = begin; a < end; ++a) {
+        EXPECT_EQ(tree_nodes_of_run({a, a}, request), 0u);
+        for (std::uint32_t b = a + 1; b <= end; ++b) {
+          ASSERT_EQ(tree_nodes_of_run({a, b}, request), reduce_run({a, b}, request).size())
+              << a << " to " << b << " of " << begin << " to " << end;
+        }
+      }
+    }
+  }
+}
+
 TEST(ReductionTree, RandomCutsOfLongRequests) {
   const auto seed = static_cast<unsigned>(std::random_device{}());
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -134,6 +149,8 @@ TEST(ReductionTree, WorksAtTheEndOfTheNumbers) {
   const ChunkRange request{0xfffffff0u, 0xffffffffu};
   EXPECT_EQ(tree_node_end(0xfffffff8u, 3, request), 0xffffffffu);
   EXPECT_EQ(tree_node_of_run(0xfffffff0u, request, request), 0xffffffffu);
+  EXPECT_EQ(tree_nodes_of_run({0xfffffff4u, 0xfffffffcu}, request), 2u);
+  EXPECT_EQ(tree_nodes_of_run({0xfffffff4u, 0xffffffffu}, request), 2u);
   static_assert(tree_nodes_per_slot(1) == 1 && tree_nodes_per_slot(2) == 1 &&
                 tree_nodes_per_slot(3) == 2 && tree_nodes_per_slot(1024) == 10 &&
                 tree_nodes_per_slot(1025) == 11);

@@ -12,7 +12,7 @@ class Bench(program.ProgramTest):
     def test_every_benchmark_has_help_and_refuses_wrong_usage(self):
         listed = self.output_of("bench", "--help").split("Subcommands:")[1]
         names = re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)
-        self.assertLessEqual({"attention", "limits", "prepare", "step", "step-attention"}, set(names))
+        self.assertLessEqual({"attention", "cascade", "limits", "prepare", "step", "step-attention"}, set(names))
         for name in names:
             help_text = self.output_of("bench", name, "--help")
             self.assertIn("--out" if name == "logits" else "--format", help_text)
@@ -26,7 +26,8 @@ class Bench(program.ProgramTest):
         self.assertAlmostEqual(row["table_mb"], 32 * 8192 * 4e-6, places=3)
 
     def test_attention_refuses_what_it_would_ignore(self):
-        for option, value in (("--set", "verify"), ("--least-worker-tokens", "64"), ("--no-overlap", None)):
+        for option, value in (("--set", "verify"), ("--least-worker-tokens", "64"), ("--no-overlap", None),
+                              ("--batch-invariant", None)):
             self.assert_error(2, [option, "GPU only"], "bench", "attention", option, *([value] if value else []))
         for option, value in (("--preset", "short"), ("--tile", "32"), ("--kv-type", "f32"), ("--invariant-chunk", "64"),
                               ("--passes", "3"), ("--pages-in-order", None)):
@@ -70,6 +71,8 @@ class Bench(program.ProgramTest):
             result = self.run_program("bench", *arguments, "--device", "cuda:97")
             self.assertEqual((result.returncode, result.stdout), (1, ""), arguments)
             self.assertRegex(result.stderr, r"built without CUDA|no GPU|cuda:97|device 97|driver")
+        self.assert_error(1, "compares launches of a GPU", "bench", "cascade", "--device", "cpu")
+        self.assert_error(2, "--requests", "bench", "cascade", "--prefix", "512")
         self.assert_error(1, "compares launches of a GPU", "bench", "step-attention", "--device", "cpu")
         self.assert_error(2, "it takes cpu or cuda:N", "bench", "step-attention", "--device", "gpu")
         self.assert_error(2, "--layers", "bench", "step-attention", "--layers", "0")

@@ -213,6 +213,7 @@ TEST_F(CudaGraphTest, EveryKernelServesAGraph) {
     const std::int32_t page = std::max(variant.min_page_tokens, 8);
     StepClass full = with_query_tokens(class_of(16, 2, variant.head_dim, page, 64), 2);
     full.geometry.tile_tokens = variant.tile_tokens;
+    if (variant.batch_invariant) full.geometry.invariant_chunk_tokens = variant.tile_tokens;
     Serving serving({.classes = {full, windowed(full, 90)},
                      .layers = {0, 1},
                      .unequal_query_tokens = true,

@@ -434,8 +434,8 @@ TEST(CudaRefusals, GeometriesThatNoKernelServes) {
           HasSubstr("64 and 128"));
   refused([](AttentionGeometry& x) { x.tile_tokens = 32; }, StatusCode::kPlanMismatch,
           HasSubstr("the geometry has 32"));
-  refused([](AttentionGeometry& x) { x.invariant_chunk_tokens = x.tile_tokens; },
-          StatusCode::kUnsupported, HasSubstr("batch-invariant"));
+  refused([](AttentionGeometry& x) { x.invariant_chunk_tokens = x.tile_tokens + 1; },
+          StatusCode::kInvalidArgument, HasSubstr("invariant_chunk_tokens"));
   refused([](AttentionGeometry& x) { x.num_heads = 9; }, StatusCode::kInvalidArgument,
           AllOf(HasSubstr("9"), HasSubstr("2")));
   refused([](AttentionGeometry& x) { x.max_query_tokens = 17; }, StatusCode::kOutOfRange,

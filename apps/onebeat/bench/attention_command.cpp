@@ -34,6 +34,7 @@ struct AttentionBenchOptions {
   std::int32_t least_worker_tokens = 0;
   std::int32_t query_tokens = 1;
   std::int32_t invariant_chunk = 0;
+  bool batch_invariant = false;
   std::string kv_type = "bf16";
   std::string layout = "auto";
   std::string device = "cpu";
@@ -85,6 +86,8 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
     refuse(!given.set.empty(), "--set", kWhy);
     refuse(given.least_worker_tokens != 0, "--least-worker-tokens", kWhy);
     refuse(given.no_overlap, "--no-overlap", kWhy);
+    refuse(given.batch_invariant, "--batch-invariant",
+           "for a GPU only; on the CPU, --invariant-chunk measures the batch-invariant mode");
     return;
   }
   constexpr const char* kWhy = "for the CPU only";
@@ -92,7 +95,8 @@ void refuse_what_would_be_ignored(const AttentionBenchOptions& given) {
   refuse(given.tile != unset.tile, "--tile", "for the CPU only; a GPU kernel has its own");
   refuse(given.kv_type == "f32", "--kv-type",
          "f32 is for the CPU only; a GPU takes bf16, f16 or fp8");
-  refuse(given.invariant_chunk != 0, "--invariant-chunk", kWhy);
+  refuse(given.invariant_chunk != 0 && !given.batch_invariant, "--invariant-chunk",
+         "for the CPU only, or beside --batch-invariant");
   refuse(given.pages_in_order, "--pages-in-order", kWhy);
   refuse(given.threads != unset.threads, "--threads", kWhy);
   refuse(given.passes != unset.passes, "--passes", kWhy);
@@ -171,6 +175,8 @@ Result<std::string> measure_on_cuda(const AttentionBenchOptions& options,
   cuda.workers = options.workers;
   cuda.least_worker_tokens = options.least_worker_tokens;
   cuda.no_overlap = options.no_overlap;
+  cuda.batch_invariant = options.batch_invariant;
+  cuda.invariant_chunk = options.invariant_chunk;
   cuda.format = options.format;
   return run_cuda_attention_bench(cuda);
 }
@@ -232,7 +238,7 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
   add("--query-tokens", options->query_tokens, "Query tokens of each request")
       ->check(CLI::Range(1, 16));
   add("--invariant-chunk", options->invariant_chunk,
-      "CPU: batch-invariant mode, cuts only at multiples of this; 0: off");
+      "Batch-invariant mode, cuts only at multiples of this; 0: off, or as tuned on a GPU");
   add("--kv-type", options->kv_type,
       "bf16, f16 (on a GPU also of queries and outputs) or fp8 (e4m3); on a CPU also f32")
       ->check(CLI::IsMember({"bf16", "f16", "f32", "fp8"}));
@@ -251,6 +257,8 @@ void add_bench_attention_command(CLI::App& bench, Outcome& outcome) {
                     "GPU: attention of prompts; --lens are query tokens, all of them new");
   add("--prefix", options->prefix, "With --prefill: KV tokens of each request before its prompt")
       ->check(CLI::Range(0, 1 << 20));
+  command->add_flag("--batch-invariant", options->batch_invariant,
+                    "GPU: every shape also in batch-invariant mode, beside the normal one");
   command->add_flag("--no-overlap", options->no_overlap, "GPU: ordinary launches");
   command->add_flag("--pages-in-order", options->pages_in_order,
                     "CPU: pages in rising order instead of a random one");

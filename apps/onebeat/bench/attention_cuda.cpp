@@ -68,7 +68,8 @@ class Bench {
   [[nodiscard]] const CudaLimits& limits() const { return limits_; }
 
   /// Everything about a shape that can be wrong without any device memory.
-  [[nodiscard]] Result<Planned> plan(const DecodeShape& shape, std::string_view variant) const {
+  [[nodiscard]] Result<Planned> plan(const DecodeShape& shape, std::string_view variant,
+                                     bool batch_invariant) const {
     ONEBEAT_ASSIGN_OR_RETURN(
         CudaAttentionTuning tuning,
         cuda_attention_tuning(shape.head_dim, options_.kv_type, facts_.multiprocessors));
@@ -78,6 +79,11 @@ class Bench {
                                     static_cast<std::uint32_t>(tuning.tile_tokens);
     }
     AttentionGeometry g;
+    if (batch_invariant) {
+      tuning.cost = tuning.invariant_cost;
+      g.invariant_chunk_tokens =
+          options_.invariant_chunk > 0 ? options_.invariant_chunk : tuning.invariant_chunk_tokens;
+    }
     g.num_heads = shape.heads;
     g.num_kv_heads = shape.kv_heads;
     g.head_dim = g.head_dim_v = shape.head_dim;
@@ -102,8 +108,9 @@ class Bench {
     return Planned{g, std::move(planner), std::move(attention), std::move(bytes), view};
   }
 
-  Result<Measurement> measure(const DecodeShape& shape, std::string_view variant) {
-    ONEBEAT_ASSIGN_OR_RETURN(const Planned planned, plan(shape, variant));
+  Result<Measurement> measure(const DecodeShape& shape, std::string_view variant,
+                              bool batch_invariant) {
+    ONEBEAT_ASSIGN_OR_RETURN(const Planned planned, plan(shape, variant, batch_invariant));
     const AttentionGeometry& g = planned.geometry;
     const PlanView& view = planned.view;
     const auto requests = static_cast<std::int32_t>(shape.lens.size());
@@ -195,6 +202,7 @@ struct Row {
   Measurement measured;
   double ideal_us = 0;
   double target_us = 0;
+  double normal_us = 0;  ///< Of the same shape in the normal mode, if this row is batch-invariant.
 
   /// Of the stored figure, or of the target where none is stored.
   [[nodiscard]] double ratio() const {
@@ -206,9 +214,11 @@ struct Mean {
   double log_sum = 0;
   int count = 0;
   double worst = 1e9;
+  double most = 0;
   void add(double ratio) {
     log_sum += std::log(ratio);
     worst = std::min(worst, ratio);
+    most = std::max(most, ratio);
     ++count;
   }
 };
@@ -232,11 +242,12 @@ std::string to_json(const Bench& bench, const Options& options, const std::vecto
         "{}\n{{\"group\":{},\"heads\":{},\"kv_heads\":{},\"head_dim\":{},\"batch\":{},\"page\":{},"
         "\"query_tokens\":{},\"variant\":{},\"us\":{:.3f},\"spread\":{:.4f},\"ideal_us\":{:.3f},"
         "\"share\":{:.3f},\"stored_peer_us\":{:.2f},\"peer\":{},\"workers_active\":{},\"split_"
-        "units\":{}}}",
+        "units\":{}{}}}",
         &row == rows.data() ? "" : ",", json_quoted(s.group), s.heads, s.kv_heads, s.head_dim,
         json_quoted(s.batch), s.page, s.query_tokens, json_quoted(row.measured.variant),
         row.measured.us, row.measured.spread, row.ideal_us, row.ideal_us / row.measured.us,
-        s.peer_us, json_quoted(s.peer), row.measured.workers_active, row.measured.split_units);
+        s.peer_us, json_quoted(s.peer), row.measured.workers_active, row.measured.split_units,
+        row.normal_us > 0 ? fmt::format(",\"normal_us\":{:.3f}", row.normal_us) : "");
   }
   return json + "\n]}\n";
 }
@@ -250,21 +261,31 @@ std::string to_text(const Bench& bench, const std::vector<Row>& rows) {
                       "batch", "page", "kernel", "us", "ideal", "share", "target", "stored peer",
                       "ratio");
   std::map<std::string, Mean> means;
+  Mean costs;
   int within = 0;
   for (const Row& row : rows) {
     const DecodeShape& s = row.shape;
     text += fmt::format(
-        "{:<12} {:<30} {:>4} {:<24} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12} {:>5.2f}\n", s.group,
-        s.batch, s.page, row.measured.variant, row.measured.us, row.ideal_us,
+        "{:<12} {:<30} {:>4} {:<24} {:>9.2f} {:>9.2f} {:>5.2f} {:>9.2f} {:>12} {:>5.2f}{}\n",
+        s.group, s.batch, s.page, row.measured.variant, row.measured.us, row.ideal_us,
         row.ideal_us / row.measured.us, row.target_us,
-        s.peer_us > 0 ? fmt::format("{:.2f}", s.peer_us) : "-", row.ratio());
+        s.peer_us > 0 ? fmt::format("{:.2f}", s.peer_us) : "-", row.ratio(),
+        row.normal_us > 0 ? fmt::format(", {:.3f} x normal", row.measured.us / row.normal_us) : "");
     means["all"].add(row.ratio());
     means[fmt::format("{} page {}", s.group, s.page)].add(row.ratio());
     within += row.measured.us <= row.target_us ? 1 : 0;
+    if (row.normal_us > 0) costs.add(row.measured.us / row.normal_us);
   }
   for (const auto& [group, mean] : means) {
     text += fmt::format("{}: geometric mean of ratios {:.3f}, worst {:.2f}, {} rows\n", group,
                         std::exp(mean.log_sum / mean.count), mean.worst, mean.count);
+  }
+  if (costs.count > 0) {
+    text += fmt::format(
+        "batch-invariant / normal: geometric mean {:.3f}, worst {:.2f}, {} rows (in the means "
+        "above "
+        "too)\n",
+        std::exp(costs.log_sum / costs.count), costs.most, costs.count);
   }
   return text + fmt::format("{} of {} rows within the target\n", within, rows.size());
 }
@@ -289,20 +310,26 @@ Result<std::string> run_cuda_attention_bench(const CudaAttentionBenchOptions& op
   if (options.kv_type == KvType::kF8E4M3) {  // stored figures are of 16 bits
     for (DecodeShape& shape : shapes) shape.peer_us = 0, shape.peer.clear();
   }
+  const int modes = options.batch_invariant ? 2 : 1;
   for (const DecodeShape& shape : shapes) {
-    for (const std::string& variant : options.variants)
-      ONEBEAT_RETURN_IF_ERROR(bench.plan(shape, variant).status());
+    for (const std::string& variant : options.variants) {
+      for (int mode = 0; mode < modes; ++mode)
+        ONEBEAT_RETURN_IF_ERROR(bench.plan(shape, variant, mode == 1).status());
+    }
   }
   ONEBEAT_RETURN_IF_ERROR(bench.set_up());
   std::vector<Row> rows;
   for (const DecodeShape& shape : shapes) {
     for (const std::string& variant : options.variants) {
-      Row row;
-      ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape, variant));
-      row.ideal_us = shape.bytes(options.kv_type) / bench.limits().read_gb_per_s * 1e-3;
-      row.target_us = 3 + row.ideal_us / 0.95;
-      row.shape = shape;
-      rows.push_back(std::move(row));
+      for (int mode = 0; mode < modes; ++mode) {
+        Row row;
+        if (mode == 1) row.normal_us = rows.back().measured.us;
+        ONEBEAT_ASSIGN_OR_RETURN(row.measured, bench.measure(shape, variant, mode == 1));
+        row.ideal_us = shape.bytes(options.kv_type) / bench.limits().read_gb_per_s * 1e-3;
+        row.target_us = 3 + row.ideal_us / 0.95;
+        row.shape = shape;
+        rows.push_back(std::move(row));
+      }
     }
   }
   return options.format == "json" ? to_json(bench, options, rows) : to_text(bench, rows);

@@ -28,6 +28,9 @@ struct CudaAttentionBenchOptions {
   std::int32_t workers = 0;              ///< 0: tuned.
   std::int32_t least_worker_tokens = 0;  ///< Given to a worker; 0: tuned.
   bool no_overlap = false;               ///< Ordinary launches.
+  /// Every shape also in batch-invariant mode, right after the normal one.
+  bool batch_invariant = false;
+  std::int32_t invariant_chunk = 0;  ///< Tokens of its chunks; 0: tuned.
   std::string format = "text";
 };
 

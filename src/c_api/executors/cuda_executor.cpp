@@ -201,7 +201,7 @@ Result<CostModel> tune_for_cuda(std::int32_t device, AttentionGeometry& geometry
       cuda_attention_tuning(geometry.head_dim, geometry.kv_type, multiprocessors));
   geometry.tile_tokens = tuning.tile_tokens;
   geometry.workers = tuning.workers;
-  return tuning.cost;
+  return geometry.invariant_chunk_tokens != 0 ? tuning.invariant_cost : tuning.cost;
 }
 
 const char* cuda_variant_name(std::int32_t index) {

@@ -40,9 +40,7 @@ Status enqueue(const cuda::DecodeKernel& kernel, const CudaPlan& plan,
 
 class CudaArrivalTest : public ::testing::TestWithParam<SplitHeavyBatch> {};
 
-// Pauses change who merges, never what comes out: parts are summed up in the order of workers.
-TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
-  const SplitHeavyBatch& batch = GetParam();
+void check_any_order(const SplitHeavyBatch& batch, std::int32_t invariant_chunk) {
   AttentionGeometry g;
   g.num_heads = batch.heads;
   g.num_kv_heads = batch.kv_heads;
@@ -51,9 +49,12 @@ TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
   g.tile_tokens = value_of(cuda_attention_tuning(batch.head_dim, KvType::kBF16, 132)).tile_tokens;
   g.workers = batch.workers;
   g.kv_type = KvType::kBF16;
+  g.invariant_chunk_tokens = invariant_chunk;
   PoisonedBatch host({.geometry = g, .lens = batch.lens});
   const PlannedBatch planned(g, host.plan_batch());
-  ASSERT_GE(balance_of(planned.plan(), {}).split_units, batch.least_split_units);
+  if (invariant_chunk == 0) {
+    ASSERT_GE(balance_of(planned.plan(), {}).split_units, batch.least_split_units);
+  }
   const Result<CudaDeviceFacts> facts = use_cuda_device(0);
   if (!facts.ok()) GTEST_SKIP() << "no GPU: " << facts.status().message();
   if (facts->compute_major != 9) GTEST_SKIP() << facts->name << " is no Hopper GPU";
@@ -63,6 +64,7 @@ TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
 
   for (const cuda::DecodeKernel& kernel : paused_kernels()) {
     if (kernel.variant.head_dim != batch.head_dim) continue;
+    if (kernel.variant.batch_invariant != (invariant_chunk != 0)) continue;
     ASSERT_EQ(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    kernel.variant.shared_bytes),
               cudaSuccess);
@@ -78,7 +80,7 @@ TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
       for (int layer = 0; layer < 3; ++layer)  // the next one finds the counters as the first did
         ASSERT_TRUE(enqueue(kernel, device.plan(), launch, params, stream.get()).ok());
       device.expect(rows, batch.name);
-      if (HasFatalFailure()) return;
+      if (::testing::Test::HasFatalFailure()) return;
       if (out.empty()) {
         out = device.output();
         lse = device.log_sum_exp();
@@ -89,6 +91,16 @@ TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
       ASSERT_EQ(std::memcmp(same_lse.data(), lse.data(), lse.size() * sizeof(float)), 0);
     }
   }
+}
+
+// Pauses change who merges, never what comes out: parts are summed up in the order of workers.
+TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBits) {
+  check_any_order(GetParam(), 0);
+}
+
+// And here in the order of the tree.
+TEST_P(CudaArrivalTest, AnyOrderGivesTheSameBitsInBatchInvariantMode) {
+  check_any_order(GetParam(), 128);
 }
 
 std::string name_of(const ::testing::TestParamInfo<SplitHeavyBatch>& batch) {

@@ -34,6 +34,24 @@ constexpr std::uint32_t kSegmentOverhead = 256;
 /// nothing and others lose much.
 constexpr std::uint32_t kLeastWorkerCost = 2 * 256;
 
+/// Chunks of batch-invariant mode. Shorter ones are closed more often, longer ones leave workers
+/// without work.
+constexpr std::int32_t kInvariantChunkTokens = 256;
+
+/// Of batch-invariant mode. A worker gets at least two chunks, and segments cost next to nothing:
+/// batches that divide evenly then have as many workers as have the same number of chunks. One
+/// worker fewer, and one has two partial segments, one behind the other.
+constexpr std::uint32_t kInvariantSegmentOverhead = 1;
+constexpr std::uint32_t kLeastInvariantTokens = 2 * kInvariantChunkTokens;
+
+/// A cascade pays from about so many saved tiles on: with 64 requests and a prefix of 2,048 tokens
+/// (15,360 saved) it did on an H200, with 16 (3,840) it did not.
+constexpr std::uint64_t kLeastSavedTiles = 5500;
+
+/// Partial results of a prefix are full query tiles, which take longer to merge than so many tokens
+/// to read.
+constexpr std::uint32_t kLeastPrefixTokens = 1024;
+
 /// Workers for each multiprocessor: two CTAs, so that one loads while the other merges or ends.
 /// Slightly fewer than fit, for then powers of two of requests and heads divide among them without
 /// a remainder, and the heads of a token are read at the same time, from the same DRAM pages.
@@ -45,23 +63,26 @@ constexpr std::int32_t workers_of(std::int32_t multiprocessors) {
 
 bool serves(const CudaAttentionVariant& variant, const AttentionGeometry& geometry) {
   return variant.head_dim == geometry.head_dim && variant.kv_type == geometry.kv_type &&
-         variant.min_page_tokens <= geometry.page_tokens;
+         variant.min_page_tokens <= geometry.page_tokens &&
+         variant.batch_invariant == (geometry.invariant_chunk_tokens != 0);
 }
 
-/// Which head sizes have kernels for a cache of this type; "none" if it has no kernels.
-std::string head_sizes_of(KvType type) {
+/// Which head sizes have kernels for a cache of this type in this mode; "none" if there are none.
+std::string head_sizes_of(KvType type, bool batch_invariant) {
   std::vector<std::int32_t> sizes;
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
-    if (variant.kv_type == type) sizes.push_back(variant.head_dim);
+    if (variant.kv_type == type && variant.batch_invariant == batch_invariant)
+      sizes.push_back(variant.head_dim);
   }
   std::sort(sizes.begin(), sizes.end());
   sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
   return sizes.empty() ? "none" : fmt::format("{}", fmt::join(sizes, ", "));
 }
 
-Status no_kernel_for(std::int32_t head_dim, KvType type) {
-  return unsupported("no decode kernel has heads of {} and a {} cache; with {} there are: {}",
-                     head_dim, name_of(type), name_of(type), head_sizes_of(type));
+Status no_kernel_for(std::int32_t head_dim, KvType type, bool batch_invariant) {
+  return unsupported("no decode kernel has heads of {} and a {} cache{}; with {} there are: {}",
+                     head_dim, name_of(type), batch_invariant ? " in batch-invariant mode" : "",
+                     name_of(type), head_sizes_of(type, batch_invariant));
 }
 
 std::string_view family_of(const CudaAttentionVariant& variant) {
@@ -106,9 +127,16 @@ Result<const CudaAttentionVariant*> find_variant(const AttentionGeometry& geomet
   if (const CudaAttentionVariant* variant = default_variant(geometry, name, device)) {
     return variant;
   }
-  if (name.empty()) return no_kernel_for(geometry.head_dim, geometry.kv_type);
+  if (name.empty()) {
+    return no_kernel_for(geometry.head_dim, geometry.kv_type, geometry.invariant_chunk_tokens != 0);
+  }
   for (const CudaAttentionVariant& variant : cuda::decode_variants()) {
     if (variant.name != name) continue;
+    if (variant.batch_invariant != (geometry.invariant_chunk_tokens != 0)) {
+      return unsupported(
+          "decode kernel {} {} batch-invariant mode; the geometry has invariant_chunk_tokens = {}",
+          name, variant.batch_invariant ? "is for" : "has no", geometry.invariant_chunk_tokens);
+    }
     if (!serves(variant, geometry)) {
       return unsupported(
           "decode kernel {} takes heads of {}, a {} cache and pages of at least {} tokens; the "
@@ -130,9 +158,6 @@ Status check_geometry(const AttentionGeometry& geometry) {
   if (geometry.head_dim != geometry.head_dim_v) {
     return unsupported("decode kernels take equal heads of K and V; the geometry has {} and {}",
                        geometry.head_dim, geometry.head_dim_v);
-  }
-  if (geometry.invariant_chunk_tokens != 0) {
-    return unsupported("decode kernels have no batch-invariant mode");
   }
   return {};
 }
@@ -188,6 +213,16 @@ Status check_plan_of(const CudaPlan& plan, const AttentionGeometry& geometry, st
   return {};
 }
 
+/// Tree nodes that a slot of the scratch has room for; 1 outside of batch-invariant mode.
+std::int64_t nodes_per_slot(const AttentionScratch& scratch, const AttentionGeometry& geometry) {
+  if (geometry.invariant_chunk_tokens == 0) return 1;
+  const std::int64_t rows =
+      2 * std::int64_t{geometry.workers} *
+      std::min(kQueryTileRows, heads_per_kv_head(geometry) * geometry.max_query_tokens);
+  return std::min(static_cast<std::int64_t>(scratch.outputs.size()) / (rows * geometry.head_dim_v),
+                  static_cast<std::int64_t>(scratch.stats.size()) / (rows * 2));
+}
+
 Status check_scratch(const AttentionScratch& scratch, const AttentionGeometry& geometry) {
   const std::int64_t slots = 2 * std::int64_t{geometry.workers};
   const std::int64_t rows =
@@ -202,6 +237,14 @@ Status check_scratch(const AttentionScratch& scratch, const AttentionGeometry& g
   }
   if (!aligned(scratch.outputs.data(), 16) || !aligned(scratch.stats.data(), 16)) {
     return invalid_argument("scratch must be aligned to 16 bytes");
+  }
+  if (const std::int64_t nodes = nodes_per_slot(scratch, geometry);
+      nodes > cuda::kMostNodesPerSlot) {
+    return out_of_range(
+        "scratch has {} tree nodes in a slot, for requests of up to 2^{} chunks of {} tokens; "
+        "decode "
+        "kernels merge up to 2^{} chunks: raise invariant_chunk_tokens",
+        nodes, nodes, geometry.invariant_chunk_tokens, cuda::kMostNodesPerSlot);
   }
   return {};
 }
@@ -283,6 +326,9 @@ cuda::DecodeParams cuda::decode_params(const AttentionGeometry& geometry, const 
   p.counters = scratch.counters.data();
   p.rows_per_slot = static_cast<std::uint32_t>(
       std::min(kQueryTileRows, heads_per_kv_head(geometry) * geometry.max_query_tokens));
+  p.nodes_per_slot = static_cast<std::uint32_t>(nodes_per_slot(scratch, geometry));
+  p.invariant_tiles =
+      static_cast<std::uint32_t>(geometry.invariant_chunk_tokens / geometry.tile_tokens);
   p.flat_merge_limit = kFlatMergeLimit;
   p.early_loads = launch.overlap == CudaOverlap::kEarlyLoads ? 1 : 0;
   p.kv_is_shared = launch.kv_is_shared ? 1 : 0;
@@ -304,9 +350,17 @@ Result<CudaAttentionTuning> cuda_attention_tuning(std::int32_t head_dim, KvType 
     tuning.cost.segment_overhead = kSegmentOverhead;
     tuning.cost.min_tiles = 1;
     tuning.cost.min_worker_cost = kLeastWorkerCost;
+    tuning.cascade.launches = kLeastSavedTiles * 256;
+    tuning.cascade.min_prefix_worker_cost =
+        kLeastPrefixTokens * 256 / static_cast<std::uint32_t>(variant.tile_tokens);
+    tuning.invariant_chunk_tokens = kInvariantChunkTokens;
+    tuning.invariant_cost = tuning.cost;
+    tuning.invariant_cost.segment_overhead = kInvariantSegmentOverhead;
+    tuning.invariant_cost.min_worker_cost =
+        kLeastInvariantTokens * 256 / static_cast<std::uint32_t>(variant.tile_tokens);
     return tuning;
   }
-  return no_kernel_for(head_dim, kv_type);
+  return no_kernel_for(head_dim, kv_type, false);
 }
 
 Result<CudaDecodeAttention> CudaDecodeAttention::create(const AttentionGeometry& geometry,

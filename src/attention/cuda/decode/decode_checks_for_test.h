@@ -84,7 +84,8 @@ class DecodeChecks : public ::testing::Test {
       if (variant.name.substr(0, names.size()) != names ||
           variant.head_dim != options.geometry.head_dim ||
           variant.kv_type != options.geometry.kv_type ||
-          variant.min_page_tokens > options.geometry.page_tokens) {
+          variant.min_page_tokens > options.geometry.page_tokens ||
+          variant.batch_invariant != (options.geometry.invariant_chunk_tokens != 0)) {
         continue;
       }
       ++served;

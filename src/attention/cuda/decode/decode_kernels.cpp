@@ -7,9 +7,14 @@
 namespace onebeat::cuda {
 namespace {
 
-std::array<std::span<const DecodeKernel>, 5> decode_kernels() {
-  return {mma_decode_kernels(), mma_f16_decode_kernels(), mma_f8_decode_kernels(),
-          wgmma_decode_kernels(), wgmma_f16_decode_kernels()};
+std::array<std::span<const DecodeKernel>, 7> decode_kernels() {
+  return {mma_decode_kernels(),
+          mma_f16_decode_kernels(),
+          mma_f8_decode_kernels(),
+          wgmma_decode_kernels(),
+          wgmma_f16_decode_kernels(),
+          mma_invariant_decode_kernels(),
+          wgmma_invariant_decode_kernels()};
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ struct DecodeKernel {
 [[nodiscard]] std::span<const DecodeKernel> mma_f8_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> wgmma_decode_kernels();
 [[nodiscard]] std::span<const DecodeKernel> wgmma_f16_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> mma_invariant_decode_kernels();
+[[nodiscard]] std::span<const DecodeKernel> wgmma_invariant_decode_kernels();
 
 /// Variants of all kernels; same order as cuda_attention_variants().
 [[nodiscard]] std::span<const CudaAttentionVariant> decode_variants();

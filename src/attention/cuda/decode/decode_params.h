@@ -8,6 +8,10 @@
 
 namespace onebeat::cuda {
 
+/// Batch-invariant mode: most tree nodes that a slot may have room for, and so most nodes that any
+/// beginning of a request has.
+inline constexpr int kMostNodesPerSlot = 12;
+
 struct DecodeParams {
   // The plan. Its sections' places depend on W and capacity only, so no header has to be read.
   const WorkerRecord* workers = nullptr;
@@ -69,6 +73,8 @@ struct DecodeParams {
   float* partial_stats = nullptr;     ///< [2W, rows_per_slot, 2]: maximum in base-2 units, sum
   std::uint32_t* counters = nullptr;  ///< [3W]
   std::uint32_t rows_per_slot = 0;
+  std::uint32_t nodes_per_slot = 1;  ///< Tree nodes that a slot has room for, in front of the rows.
+  std::uint32_t invariant_tiles = 0;   ///< Tiles of a chunk of batch-invariant mode; 0: not in it.
   std::uint32_t flat_merge_limit = 0;  ///< Units of more partial results are merged in two levels.
 
   /// Plan, page rows and old KV were complete before this kernel could start: they may be read

@@ -131,6 +131,11 @@ struct Scratch {
     __stcg(outputs(slot, row, column), a.output);
     if (column == 0) __stcg(stats(slot, row), make_float2(a.maximum, a.sum));
   }
+  [[nodiscard]] __device__ __forceinline__ Accumulator read(std::uint32_t slot, std::uint32_t row,
+                                                            std::uint32_t column) const {
+    const float2 s = __ldcg(stats(slot, row));
+    return {s.x, s.y, __ldcg(outputs(slot, row, column))};
+  }
 };
 
 /// Slot of partial result `index` of a unit that worker `owner` starts.

@@ -3,6 +3,8 @@
 
 #include <array>
 
+#include "attention/cuda/decode/invariant/decode_mma_invariant.cuh"
+#include "attention/cuda/decode/invariant/decode_wgmma_invariant.cuh"
 #include "attention/cuda/decode/mma/decode_mma.cuh"
 #include "attention/cuda/decode/paused_kernels_for_test.h"
 #include "attention/cuda/decode/wgmma/decode_wgmma.cuh"
@@ -43,14 +45,17 @@ struct PausedWgmma : cuda::WgmmaShape<cuda::Bf16, D, kTileTokens, kStages, true>
 }  // namespace
 
 std::span<const cuda::DecodeKernel> paused_kernels() {
-  static const std::array<cuda::DecodeKernel, 7> all = {
+  using cuda::Invariant;
+  static const std::array<cuda::DecodeKernel, 9> all = {
       cuda::mma_kernel<PausedMma<128, 16>>("mma_d128"),
       cuda::mma_kernel<PausedMma<64, 32>>("mma_d64"),
       cuda::mma_kernel<PausedMma<96, 16>>("mma_d96"),
       cuda::mma_kernel<PausedMma<256, 16, 2>>("mma_d256"),
       cuda::wgmma_kernel<PausedWgmma<256, 32, 2>>("wgmma_d256"),
       cuda::wgmma_kernel<PausedWgmma<128, 64>>("wgmma_d128"),
-      cuda::wgmma_kernel<PausedWgmma<64, 128>>("wgmma_d64")};
+      cuda::wgmma_kernel<PausedWgmma<64, 128>>("wgmma_d64"),
+      cuda::mma_invariant_kernel<Invariant<PausedMma<128, 16>>>("mma_d128_invariant"),
+      cuda::wgmma_invariant_kernel<Invariant<PausedWgmma<64, 128>>>("wgmma_d64_invariant")};
   return all;
 }
 

@@ -10,7 +10,8 @@
 
 namespace onebeat {
 
-/// One of each family and head size, for pages of any size.
+/// One of each family and head size, for pages of any size, and one of each family for
+/// batch-invariant mode.
 [[nodiscard]] std::span<const cuda::DecodeKernel> paused_kernels();
 
 /// Chooses where later launches pause, and for how long. Waits for the device.

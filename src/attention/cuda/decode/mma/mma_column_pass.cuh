@@ -246,7 +246,9 @@ class MmaColumnPass {
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 4));
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 8));
       top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], 16));
-      top[c] = fmaxf(top[c] - E::kHeadroom, maximum_[c]);
+      // A query's bits depend on the query alone: others of its column do not move its reference.
+      const bool stays = S::kInvariant && !(top[c] > maximum_[c] + kSlack + E::kHeadroom);
+      top[c] = stays ? maximum_[c] : fmaxf(top[c] - E::kHeadroom, maximum_[c]);
       factor[c] = ptx::exp2_fast(maximum_[c] - (top[c] == kMinusInfinity ? 0.0f : top[c]));
       maximum_[c] = top[c];
       sum_[c] *= factor[c];

@@ -32,6 +32,7 @@ struct MmaShape {
   static constexpr int kStages = kStages_;
   static constexpr int kRows = kRows_;
   static constexpr bool kSmallPages = kSmallPages_;
+  static constexpr bool kInvariant = false;  ///< See tree_nodes.cuh.
   using Pause = NoPause;
   static constexpr int kParts = kParts_;
   static_assert(kParts == 1 || (kParts == 2 && kWarps == 4));
