@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "ops/cuda/few_rows_held.cuh"
 #include "ops/cuda/few_rows_kernels.h"
 #include "ops/cuda/few_rows_tiles.cuh"
 #include "ops/cuda/one_row_stream.cuh"
@@ -37,6 +38,21 @@ constexpr FewRowsKernel stream(std::string_view name) {
           few_rows::stream_kernel<kChunks>};
 }
 
+template <int kColumnTiles, int kSteps>
+constexpr FewRowsKernel held(std::string_view name) {
+  using Product = few_rows::HeldProduct<kColumnTiles, kSteps>;
+  return {name,
+          "held",
+          Product::kColumns,
+          kSteps * few_rows::kHeldStepInputs,
+          few_rows::kHeldTileRows,
+          few_rows::kHeldStepInputs,
+          few_rows::kHeldThreads,
+          Product::kSharedBytes,
+          Product::kPartialFloats,
+          few_rows::held_kernel<kColumnTiles, kSteps>};
+}
+
 constexpr auto kMma = TileEngine::kMma;
 constexpr auto kWgmma = TileEngine::kWgmma;
 
@@ -48,6 +64,12 @@ constexpr FewRowsKernel kKernels[] = {
     stream<5>("stream_k10240"),
     stream<6>("stream_k12288"),
     stream<7>("stream_k14336"),
+    held<1, 2>("held_m8_k1024"),
+    held<1, 4>("held_m8_k2048"),
+    held<1, 8>("held_m8_k4096"),
+    held<2, 2>("held_m16_k1024"),
+    held<2, 4>("held_m16_k2048"),
+    held<4, 2>("held_m32_k1024"),
     tile<kMma, 16, 512, 4>("mma_r16_m4", "mma_r16"),
     tile<kMma, 16, 512, 8>("mma_r16_m8", "mma_r16"),
     tile<kMma, 32, 256, 4>("mma_r32_m4", "mma_r32"),

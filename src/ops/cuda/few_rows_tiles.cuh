@@ -16,6 +16,7 @@
 #include <algorithm>
 
 #include "device/dependent_launch.cuh"
+#include "ops/cuda/few_rows_merge.cuh"
 #include "ops/cuda/few_rows_output.cuh"
 #include "ops/cuda/few_rows_params.h"
 #include "ops/cuda/few_rows_ptx.cuh"
@@ -338,38 +339,11 @@ class TileProduct {
   /// The last of a group's splits to arrive adds up all of them, in their order.
   __device__ __forceinline__ void merge(std::int64_t merged_tile, std::int32_t tile,
                                         std::int32_t rows) {
-    __shared__ std::uint32_t arrived;
-    __syncthreads();
-    if (thread_ == 0) {
-      arrived =
-          arrive_and_wrap(p_.counters + merged_tile, static_cast<std::uint32_t>(p_.splits - 1));
-    }
-    __syncthreads();
-    if (arrived != static_cast<std::uint32_t>(p_.splits - 1)) return;
-    const float* partials = p_.partials + merged_tile * p_.splits * Shape::kPartialFloats;
-    for (int i = thread_; i < p_.rows * (Shape::kTileRows / 2); i += Shape::kThreads) {
-      const int x_row = i / (Shape::kTileRows / 2);
-      const int row = i % (Shape::kTileRows / 2) * 2;
-      if (row >= rows) continue;
-      const float* part = partials + x_row * Shape::kTileRows + row;
-      float2 sum = {0.0f, 0.0f};
-#pragma unroll 4
-      for (int split = 0; split < p_.splits; ++split) {
-        const float2 one =
-            __ldcg(reinterpret_cast<const float2*>(part + split * Shape::kPartialFloats));
-        sum.x += one.x;
-        sum.y += one.y;
-      }
-      float scale = 1.0f;
-      if (p_.norm_epsilon >= 0) {
-        const float* squares = partials + Shape::kTileFloats + x_row;
-        float total = 0.0f;
-        for (int split = 0; split < p_.splits; ++split)
-          total += __ldcg(squares + split * Shape::kPartialFloats);
-        scale = norm_scale(p_, total);
-      }
-      store_pair(p_, x_row, range_.begin + tile * Shape::kTileRows + row, sum, scale);
-    }
+    if (!last_to_arrive(p_.counters + merged_tile, p_.splits)) return;
+    const float* sums = p_.partials + merged_tile * p_.splits * Shape::kPartialFloats;
+    merge_partials<Shape::kThreads, Shape::kTileRows>(
+        p_, {sums, sums + Shape::kTileFloats, Shape::kPartialFloats, 0,
+             range_.begin + tile * Shape::kTileRows, rows});
   }
 
   /// Each row of x has its threads, and they their segments of every step.

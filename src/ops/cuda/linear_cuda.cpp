@@ -25,9 +25,17 @@ bool is_family(std::string_view name) {
                      [&](const cuda::FewRowsKernel& kernel) { return kernel.family == name; });
 }
 
+/// Most inputs that one of `splits` CTAs gets.
+std::int32_t inputs_of_split(const cuda::FewRowsKernel& kernel, std::int32_t inputs,
+                             std::int32_t splits) {
+  if (kernel.step_inputs == 0) return inputs;
+  const std::int32_t steps = (inputs + kernel.step_inputs - 1) / kernel.step_inputs;
+  return (steps + splits - 1) / splits * kernel.step_inputs;
+}
+
 /// The smallest kernel of a family that takes the sizes, or null.
 const cuda::FewRowsKernel* smallest_kernel(std::string_view family, std::int32_t rows,
-                                           std::int32_t inputs) {
+                                           std::int32_t inputs, std::int32_t splits) {
   const auto smaller = [](const cuda::FewRowsKernel& one, const cuda::FewRowsKernel& other) {
     return one.max_rows != other.max_rows ? one.max_rows < other.max_rows
                                           : one.max_inputs < other.max_inputs;
@@ -35,7 +43,8 @@ const cuda::FewRowsKernel* smallest_kernel(std::string_view family, std::int32_t
   const cuda::FewRowsKernel* best = nullptr;
   for (const cuda::FewRowsKernel& kernel : cuda::few_rows_kernels()) {
     if (kernel.family != family || kernel.max_rows < rows) continue;
-    if (kernel.max_inputs > 0 && kernel.max_inputs < inputs) continue;
+    if (kernel.max_inputs > 0 && kernel.max_inputs < inputs_of_split(kernel, inputs, splits))
+      continue;
     if (best == nullptr || smaller(kernel, *best)) best = &kernel;
   }
   return best;
@@ -74,7 +83,7 @@ Result<CudaLinear::Choice> CudaLinear::choose(std::int32_t rows, std::int32_t mu
   if (options.ctas_per_multiprocessor > 0)
     rule.ctas_per_multiprocessor = options.ctas_per_multiprocessor;
   Choice choice;
-  choice.kernel = smallest_kernel(rule.family, rows, shape_.inputs);
+  choice.kernel = smallest_kernel(rule.family, rows, shape_.inputs, rule.splits);
   if (choice.kernel == nullptr) return choice;
   choice.splits = rule.splits;
   choice.trigger = rule.trigger;

@@ -272,7 +272,7 @@ TEST_F(CudaLinearTest, EveryKernelAtItsEdges) {
       c.outputs = 2 * std::max(kernel.tile_rows, 16) + 5;
       c.inputs = kernel.max_inputs > 0 ? kernel.max_inputs : kernel.step_inputs * 2 + 24;
       check(c, seed++);
-      c.inputs = kernel.max_inputs > 0 ? kernel.max_inputs - 2040 : 8;
+      c.inputs = kernel.max_inputs > 2048 ? kernel.max_inputs - 2040 : 8;
       c.multiprocessors = 3;
       check(c, seed++);
       if (HasFatalFailure()) return;
@@ -290,7 +290,8 @@ TEST_F(CudaLinearTest, SplitsOfEveryTiledKernel) {
       c.options.variant = std::string(kernel.family) + "/" + std::to_string(splits);
       c.multiprocessors = 4;
       c.outputs = 5 * kernel.tile_rows + 7;
-      c.inputs = kernel.step_inputs * 11 + 8;
+      c.inputs =
+          kernel.max_inputs > 0 ? kernel.max_inputs * splits - 40 : kernel.step_inputs * 11 + 8;
       c.residual = true;
       c.norm = splits != 2;
       check(c, seed++);
