@@ -22,9 +22,10 @@ __device__ __forceinline__ bool last_to_arrive(std::uint32_t* counter, std::int3
 struct PartialSums {
   const float* sums = nullptr;
   const float* squares = nullptr;
-  std::int64_t split_stride = 0, tile_stride = 0;  ///< Of both.
-  std::int32_t output = 0;                         ///< The first one.
-  std::int32_t count = 0;                          ///< Outputs.
+  std::int64_t split_stride = 0;  ///< Of both.
+  std::int32_t tile_stride = 0;   ///< Of both.
+  std::int32_t output = 0;        ///< The first one.
+  std::int32_t count = 0;         ///< Outputs.
 };
 
 /// Adds up the splits in their order and finishes the outputs. Many loads are under way at once,
@@ -39,8 +40,7 @@ __device__ __forceinline__ void merge_partials(const FewRowsParams& p, const Par
        first += kItems * kThreads) {
     float4 sums[kItems] = {};
     float squares[kItems] = {};
-    const float* sums_at[kItems];
-    const float* squares_at[kItems];
+    std::int32_t sums_at[kItems], squares_at[kItems];  // fewer registers than pointers
     std::int32_t outputs[kItems], x_rows[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) {
@@ -50,21 +50,22 @@ __device__ __forceinline__ void merge_partials(const FewRowsParams& p, const Par
       x_rows[i] = in_tile / kQuads;
       const std::int32_t row = in_tile % kQuads * 4;
       outputs[i] = item < items ? tile * kTileRows + row : partial.count;
-      sums_at[i] = partial.sums + tile * partial.tile_stride + x_rows[i] * kTileRows + row;
-      squares_at[i] = partial.squares + tile * partial.tile_stride + x_rows[i];
+      sums_at[i] = tile * partial.tile_stride + x_rows[i] * kTileRows + row;
+      squares_at[i] = tile * partial.tile_stride + x_rows[i];
     }
 #pragma unroll 4
     for (std::int32_t split = 0; split < p.splits; ++split) {
+      const float* of_split = partial.sums + split * partial.split_stride;
+      const float* squares_of_split = partial.squares + split * partial.split_stride;
 #pragma unroll
       for (int i = 0; i < kItems; ++i) {
         if (outputs[i] >= partial.count) continue;
-        const float4 part =
-            __ldcg(reinterpret_cast<const float4*>(sums_at[i] + split * partial.split_stride));
+        const float4 part = __ldcg(reinterpret_cast<const float4*>(of_split + sums_at[i]));
         sums[i].x += part.x;
         sums[i].y += part.y;
         sums[i].z += part.z;
         sums[i].w += part.w;
-        if (p.norm_epsilon >= 0) squares[i] += __ldcg(squares_at[i] + split * partial.split_stride);
+        if (p.norm_epsilon >= 0) squares[i] += __ldcg(squares_of_split + squares_at[i]);
       }
     }
 #pragma unroll
