@@ -6,8 +6,11 @@ namespace {
 
 constexpr std::int32_t kLongestStream = 14336;
 
+constexpr std::int32_t kLongestHeld = 4096;  // of up to 8 rows, without splits
+
 /// Rows of a group that make x little traffic beside the weight without splits.
-constexpr std::int32_t kManyRows = 64;
+constexpr std::int32_t kManyRowsOfGroup = 64;
+constexpr std::int32_t kFewRowsOfGroup = 20;
 
 /// At most `wanted`, and such that each CTA has at least two steps.
 std::int32_t at_most(std::int32_t wanted, std::int32_t inputs, std::int32_t step_inputs,
@@ -19,7 +22,7 @@ std::int32_t at_most(std::int32_t wanted, std::int32_t inputs, std::int32_t step
 
 /// Splits of kernels with tiles of 64 rows: two where groups have more than 20 rows, else four.
 std::int32_t splits_of_r64(std::int32_t rows_of_group, std::int32_t inputs, std::int32_t ctas) {
-  return at_most(rows_of_group > 20 ? 2 : 4, inputs, 128, ctas);
+  return at_most(rows_of_group > kFewRowsOfGroup ? 2 : 4, inputs, 128, ctas);
 }
 
 }  // namespace
@@ -31,25 +34,24 @@ FewRowsRule few_rows_rule(std::int32_t outputs, std::int32_t inputs, std::int32_
   const std::int32_t rows_of_group = outputs / ctas;
   rule.trigger = 8;
   if (!invariant && rows == 1 && inputs <= kLongestStream) {
-    rule.family = "stream";
-  } else if (!invariant && rows <= 8) {
-    if (rows_of_group >= kManyRows) {
-      rule.family = "mma_r64";
-    } else if (rows_of_group > 20) {
-      rule.family = "mma_r32";
-    } else if (inputs > 8192) {
-      rule.family = "mma_r32";
-      rule.splits = at_most(2, inputs, 256, ctas);
-    } else {
-      rule.family = "mma_r16";
-    }
-  } else if (rows_of_group >= kManyRows) {
-    rule.family = "wgmma_r128";
-  } else if (!invariant && rows <= 16 && inputs <= 8192) {
+    rule.family = rows_of_group <= kFewRowsOfGroup && inputs <= kLongestHeld ? "held" : "stream";
+  } else if (!invariant && rows <= 8 && inputs <= kLongestHeld) {
+    rule.family = "held";
+  } else if (!invariant && rows <= 8 && rows_of_group > kFewRowsOfGroup) {
+    rule.family = rows_of_group >= kManyRowsOfGroup ? "mma_r64" : "mma_r32";
+  } else if (!invariant && rows <= 8 && inputs <= 8192) {
+    rule.family = "mma_r16";
+  } else if (!invariant && rows <= 4) {
     rule.family = "mma_r32";
-    rule.splits = rows_of_group > 20 ? 1 : at_most(2, inputs, 256, ctas);
+    rule.splits = at_most(2, inputs, 256, ctas);
+  } else if (rows_of_group >= kManyRowsOfGroup) {
+    rule.family = "wgmma_r128";
+  } else if (!invariant && rows <= 16 && rows > 8 && rows_of_group > kFewRowsOfGroup &&
+             inputs > kLongestHeld / 2 && inputs <= kLongestHeld) {
+    rule.family = "held";
+    rule.splits = 2;
   } else {
-    rule.family = "wgmma_r64";
+    rule.family = !invariant && rows > 8 && rows <= 16 ? "mma_r64" : "wgmma_r64";
     rule.splits = splits_of_r64(rows_of_group, inputs, ctas);
   }
   return rule;
