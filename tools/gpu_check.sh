@@ -66,13 +66,14 @@ run_tests() {
 
 run_benchmarks() {
   say "benchmarks of $commit, CUDA sources $hash"
-  for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention fp8 irregular rows linear prefill}; do
+  for what in ${ONEBEAT_BENCHMARKS:-limits isolated prepare step-attention attention fp8 heads irregular rows linear prefill}; do
     case $what in
       isolated) command=("$root/bin/onebeat" bench prepare --set isolated --device "$device" --format json)
         if [ "$device" = cuda:0 ] && python3 -c 'import torch, triton' 2>/dev/null; then
           command=(python3 bench/peers/isolated_metadata.py "$root/bin/onebeat")  # beside its peers
         fi ;;
       fp8) command=("$root/bin/onebeat" bench attention --kv-type fp8 --device "$device" --format json) ;;
+      heads) command=("$root/bin/onebeat" bench attention --set heads --device "$device" --format json) ;;
       irregular) command=("$root/bin/onebeat" bench attention --set irregular --device "$device" --format json) ;;
       prefill) command=("$root/bin/onebeat" bench attention --prefill --device "$device" --format json)
         if [ "$device" = cuda:0 ] && python3 -c 'import torch' 2>/dev/null; then
