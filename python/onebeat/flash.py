@@ -253,10 +253,11 @@ def flash_attn_with_kvcache(
 
 
 def reserve_workspace(geometry: AttentionGeometry, *, max_requests: int, device: Any = "cuda") -> None:
-    """Makes one workspace that the next stream without one takes: call it once before capturing a CUDA graph.
+    """Makes one workspace for a stream that will be captured into a CUDA graph; call it once for each such stream.
 
     Each stream of a device has a workspace: scratch for split requests, room for a plan and the status word that
-    kernels report into. A call on a new stream makes it, which a stream that is being captured cannot.
+    kernels report into. A call on a new stream makes it. A stream that is being captured cannot: the first such one
+    without a workspace takes the one made here.
 
     :param geometry: the largest that will be used on the stream; scratch depends on its heads, not on lengths.
     :param max_requests: largest B of calls without metadata.

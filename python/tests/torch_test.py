@@ -103,7 +103,11 @@ def test_a_captured_step_follows_its_lengths():
                 q, k, v, cache_seqlens=lens, page_table=table, causal=True, scheduler_metadata=metadata, out=out
             )
 
-    step()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # Makes a workspace of its own: the reserved one is for the capture.
+        step()
+    torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="global"):  # Refuses whatever waits or allocates.
         step()

@@ -35,6 +35,13 @@ void grow(DeviceBuffer<T>& buffer, std::size_t size, std::vector<DeviceBuffer<T>
   buffer = std::move(larger);
 }
 
+bool is_capturing(void* stream) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  raise_if_error(cuda_status(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture),
+                             "cudaStreamIsCapturing"));
+  return capture != cudaStreamCaptureStatusNone;
+}
+
 std::string fault_text(std::uint32_t faults) {
   struct Named {
     std::uint32_t bit;
@@ -78,17 +85,14 @@ Workspace& Workspace::of(int device, void* stream) {
     if (workspace->taken_ && workspace->stream_ == stream) return *workspace;
     if (!workspace->taken_) spare = workspace.get();
   }
-  if (spare == nullptr) {
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    raise_if_error(cuda_status(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture),
-                               "cudaStreamIsCapturing"));
-    if (capture != cudaStreamCaptureStatusNone) {
-      raise_error("ResourceExhaustedError",
-                  "this stream is being captured and has no workspace; call "
-                  "onebeat.reserve_workspace() before the capture");
-    }
+  if (!is_capturing(stream)) {  // Spare ones are for streams that cannot make theirs.
     all().push_back(std::make_unique<Workspace>(device));
     spare = all().back().get();
+  }
+  if (spare == nullptr) {
+    raise_error("ResourceExhaustedError",
+                "this stream is being captured and has no workspace; call "
+                "onebeat.reserve_workspace() before the capture");
   }
   spare->stream_ = stream;
   spare->taken_ = true;
@@ -119,11 +123,7 @@ void Workspace::raise_if_faulty() {
 }
 
 void Workspace::require_no_capture(const char* what) const {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  if (!taken_) return;
-  raise_if_error(cuda_status(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream_), &capture),
-                             "cudaStreamIsCapturing"));
-  if (capture == cudaStreamCaptureStatusNone) return;
+  if (!taken_ || !is_capturing(stream_)) return;
   raise_error(
       "ResourceExhaustedError",
       fmt::format("{} of this stream's workspace must grow, but the stream is being captured; call "

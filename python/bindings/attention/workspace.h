@@ -20,7 +20,7 @@ class Workspace {
  public:
   explicit Workspace(int device);
 
-  /// The one of this stream. A stream that is being captured and has none yet takes one that
+  /// The one of this stream, made if it has none. A stream that is being captured takes one that
   /// reserve() made. Throws ResourceExhaustedError if there is none.
   [[nodiscard]] static Workspace& of(int device, void* stream);
   /// Makes one, large enough for `scratch` and `plan_bytes`, that a later of() takes for a new
