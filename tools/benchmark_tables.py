@@ -235,6 +235,18 @@ def linear(result):
             table(["product", "bytes alone"] + [f"M = {count}" for count in counts], lines))
 
 
+def prefill(result):
+    """Whole prompts beside the peers of the same run, then what they do not take."""
+    rows = [[row["batch"], f"{row['heads']}/{row['kv_heads']}/{row['head_dim']}", str(row["page"]), number(row["us"]),
+             f"{row['tflops']:.0f}", f"`{row['variant']}`"] +
+            ([number(row["peers_us"].get("cuDNN", 0)), ratio(min(row["peers_us"].values()) / row["us"])]
+             if row.get("peers_us") else ["-", "-"]) for row in result["rows"]]
+    peers = f"cuDNN {result['cudnn']} and FlashAttention-2 of torch {result['torch']}" if "cudnn" in result else "no peers"
+    return (f"{where(result)}; a matrix product of the same type ran at {result['matrix_limit_tflops']:.0f} TFLOP/s at most, "
+            f"beside {peers} in the same run, contiguous K and V for them.\n\n" +
+            table(["tokens", "heads", "page", "ours", "TFLOP/s", "kernel", "cuDNN", "fastest peer / ours"], rows))
+
+
 def case_name(case):
     """"decode 2048" of a result file in words."""
     kind, count = case.split()
@@ -264,6 +276,7 @@ def speed_range(speed):
 
 
 KINDS = {"attention": attention, "attention-irregular": without_peers, "attention-rows": query_rows,
+         "attention-heads": without_peers, "attention-fp8": without_peers, "prefill-attention": prefill,
          "step-attention": step_attention, "prepare": prepare, "isolated": isolated,
          "limits": limits, "linear": linear, "cpu-peers": cpu_peers}
 
@@ -274,6 +287,8 @@ def kind_of(result):
         return "attention"
     if result["bench"] == "cpu-peers":
         return f"cpu-peers:{result['file']}"
+    if result["bench"] == "attention" and result.get("kv_type", "bf16") != "bf16":
+        return f"attention-{result['kv_type']}"
     if result["bench"] == "attention" and result.get("set", "served") != "served":
         return f"attention-{result['set']}"
     return "isolated" if result.get("set") == "isolated" else result["bench"]
