@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -34,7 +35,7 @@ TEST(MergeStates, AgreesWithDoublePrecision) {
       // States are as they were.
       const std::size_t kept =
           options.states * batch.row_elements * static_cast<std::size_t>(size_of(options.type));
-      ASSERT_EQ(std::memcmp(rows.data(), batch.rows.data(), kept), 0);
+      ASSERT_TRUE(std::equal(rows.data(), rows.data() + kept, batch.rows.data()));
     }
   }
 }
