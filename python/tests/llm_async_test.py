@@ -10,6 +10,7 @@ import onebeat
 from onebeat import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
+MANY = 40  # A second of work, so that a busy machine does not miss it.
 ENDLESS = SamplingParams(max_tokens=490, ignore_eos=True)
 
 
@@ -48,7 +49,7 @@ def test_same_replies_as_without_asyncio(llm):
 def test_the_loop_runs_meanwhile(llm):
     async def run():
         ticks = 0
-        reply = asyncio.ensure_future(llm.async_generate([5, 6, 7], ENDLESS))
+        reply = asyncio.ensure_future(llm.async_generate([[5, 6, 7]] * MANY, ENDLESS))
         while not reply.done():
             await asyncio.sleep(0)
             ticks += 1
@@ -59,7 +60,7 @@ def test_the_loop_runs_meanwhile(llm):
 
 def test_cancelling_a_task_releases_its_requests(llm):
     async def run():
-        task = asyncio.ensure_future(llm.async_generate([[5, 6, 7]] * 4, ENDLESS))
+        task = asyncio.ensure_future(llm.async_generate([[5, 6, 7]] * MANY, ENDLESS))
         while llm.load_now()["running_completions"] < 2:
             await asyncio.sleep(0.001)
         task.cancel()
@@ -74,7 +75,7 @@ def test_cancelling_a_task_releases_its_requests(llm):
         await expect_idle(llm)
 
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(llm.async_generate([[5]] * 50, ENDLESS), 0.05)
+            await asyncio.wait_for(llm.async_generate([[5]] * MANY, ENDLESS), 0.05)
         await expect_idle(llm)
 
     asyncio.run(run())
