@@ -234,7 +234,7 @@ TEST(EngineStorm, CancellationsFromSeveralThreads) {
     for (unsigned client = 0; client < 3; ++client) {
       threads.emplace_back([&, client] {
         std::mt19937 random(client);
-        for (int i = 0; i < 1000 / kOneIn; ++i) {
+        for (int mine = 0; mine < 200 / kOneIn;) {
           Request request = request_of(testing::random_ids(random, 1 + random() % 120, 40),
                                        static_cast<std::int32_t>(random() % 60));
           const auto completions = 1 + static_cast<std::int32_t>(random() % 3);
@@ -249,6 +249,7 @@ TEST(EngineStorm, CancellationsFromSeveralThreads) {
             std::this_thread::yield();
             continue;
           }
+          ++mine;
           accepted += completions;
           newest = *id;
         }
@@ -269,7 +270,6 @@ TEST(EngineStorm, CancellationsFromSeveralThreads) {
     threads[4].join();
     engine->stop();
     EXPECT_EQ(ended, accepted);
-    EXPECT_GT(accepted, 300 / kOneIn);
     testing::expect_nothing_held(*engine);
   }
 }
