@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import torch
+from torch import library
 
 from . import flash, sglang
 
-_LIBRARY = torch.library.Library("onebeat", "DEF")
+_LIBRARY = library.Library("onebeat", "DEF")
 
 _LIBRARY.define(
     "get_scheduler_metadata(int batch_size, int max_seqlen_q, int max_seqlen_k, int num_heads, int num_heads_k, "
@@ -214,4 +215,4 @@ for _name, _function, _fake in (
 ):
     for _key in ("CPU", "CUDA"):
         _LIBRARY.impl(_name, _function, _key)
-    torch.library.register_fake(f"onebeat::{_name}", _fake, lib=_LIBRARY)
+    library.register_fake(f"onebeat::{_name}", _fake, lib=_LIBRARY)

@@ -56,11 +56,11 @@ def _torch(device):
     torch = pytest.importorskip("torch")
     if device == "cuda":
         if not torch.cuda.is_available():
-            pytest.skip("no CUDA device")
+            pytest.skip("torch finds no CUDA device")
         import onebeat
 
         if not onebeat.with_cuda:
-            pytest.skip("this build has no CUDA code")
+            pytest.skip("this build has no CUDA code: install where nvcc is found")
     return Torch(torch, device)
 
 

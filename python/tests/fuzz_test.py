@@ -135,7 +135,7 @@ def test_wrong_arguments_are_refused_or_harmless(kind, changes, lens, tokens, he
 def test_damaged_metadata_is_refused_or_harmless(kind, noise, lens, tokens, heads, page, seed):
     lib = framework(kind)
     if kind == "torch-cuda":
-        pytest.skip("records of a plan are trusted there once their stamp fits")
+        pytest.skip("a GPU executes records whose stamp fits without asking the host, which alone can prove a plan")
     arguments, _, _ = decode_call(lib, "bfloat16", lens, tokens, heads, page, seed)
     metadata = onebeat.get_scheduler_metadata(
         len(lens), tokens, max(lens), *heads, 64, 64, "bfloat16", arguments["cache_seqlens"], page_size=page,

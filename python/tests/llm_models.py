@@ -25,7 +25,7 @@ def binary():
     for path in [pathlib.Path(named)] if named else builds:
         if path.is_file():
             return path
-    pytest.skip("no onebeat binary was built; ONEBEAT_BINARY may name one")
+    pytest.skip("no command line to compare with: `make build` makes one, ONEBEAT_BINARY names another")
 
 
 def generate_by_command(*arguments):
